@@ -1,0 +1,238 @@
+"""The gateway connection: discord.py keeps the session, this module keeps discord.py alive.
+
+discord.py does heartbeats, IDENTIFY, RESUME, shards and compression. Here is what it does not survive by itself:
+
+- events are taken as plain JSON before its models can stumble over them;
+- a resume address that does not answer, or closes at once, is given up for the gateway's own address;
+- dialling has our back-off and a time limit; the gateway's address is learned from the configured host alone;
+- nothing in the process is patched: two adapters with different hosts live side by side.
+"""
+
+import asyncio
+import json
+import logging
+import random
+import zlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import aiohttp
+import discord
+from discord.gateway import DiscordWebSocket
+from discord.utils import _ActiveDecompressionContext
+from yarl import URL
+
+from adapters.discord_http import NETWORK_ERRORS, DiscordHttp, Payload, describe
+
+log = logging.getLogger(__name__)
+
+Receive = Callable[[str, Payload], Awaitable[None]]
+Garbage = Callable[[str, Exception], Awaitable[None]]
+
+FULL_INTENTS = discord.Intents(guilds=True, guild_messages=True, dm_messages=True, message_content=True)
+REDUCED_INTENTS = discord.Intents(guilds=True, guild_messages=True, dm_messages=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """Waits in seconds. The defaults are for production; tests shorten them."""
+
+    dial: float = 15.0  # until a WebSocket must be open
+    silence: float = 60.0  # nothing received, not even a heartbeat's answer: the connection is dead
+    closing: float = 3.0  # for the closing handshake
+    identify_pause: float = 5.0  # Discord takes one IDENTIFY in 5 s
+    first_backoff: float = 1.0
+    longest_backoff: float = 60.0
+    offline: float = 120.0  # not connected for so long: a new client
+    servers: float = 10.0  # for the servers that READY announces
+    post: float = 40.0  # for one post with all of its repeats
+
+
+class SessionsExhausted(Exception):
+    """No IDENTIFY is left today; one more than allowed makes Discord reset the token."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"no session start is left for {seconds:.0f} s")
+        self.seconds = seconds
+
+
+def backoff(failures: int, timing: Timing) -> float:
+    """Seconds to wait after so many failures in a row: doubling, with jitter of a half."""
+    if failures == 0:
+        return 0.0
+    longest = min(timing.first_backoff * 2.0 ** min(failures - 1, 16), timing.longest_backoff)
+    return longest * random.uniform(0.5, 1.0)
+
+
+def _place(url: URL) -> str:
+    return str(url.with_query(None)).rstrip("/")
+
+
+class GatewaySocket:
+    """What discord.py uses as its WebSocket: the members it touches, and nothing else.
+
+    Dispatched events go to `receive_event`, in order; discord.py sees their sequence numbers only.
+    """
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, link: "GatewayHttp") -> None:
+        self._socket = socket
+        self._link = link
+        self._decompressor = _ActiveDecompressionContext()
+        self.ready = False  # READY or RESUMED came
+
+    @property
+    def closed(self) -> bool:
+        return self._socket.closed
+
+    @property
+    def close_code(self) -> int | None:
+        return self._socket.close_code
+
+    async def send_str(self, data: str) -> None:
+        await self._socket.send_str(data)
+
+    async def close(self, *, code: int = 4000) -> None:
+        self.ready = False
+        self._link.socket_closed(self)
+        try:
+            async with asyncio.timeout(self._link.timing.closing):
+                await self._socket.close(code=code)
+        except TimeoutError:
+            log.info("gateway_close_unanswered", extra={"platform": "discord"})
+
+    async def receive(self, timeout: float | None = None) -> aiohttp.WSMessage:  # noqa: ASYNC109 (aiohttp's name)
+        """The next frame that concerns discord.py."""
+        while True:
+            frame = await self._socket.receive(timeout=timeout)
+            if frame.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+                self.ready = False
+                self._link.socket_closed(self)
+                return frame
+            try:
+                text = frame.data if isinstance(frame.data, str) else self._decompressor.decompress(frame.data)
+            except (zlib.error, UnicodeDecodeError):  # the stream is lost: RESUME on a new one
+                return aiohttp.WSMessage(aiohttp.WSMsgType.ERROR, None, None)
+            if text is not None and (passed_on := await self._sort(text)) is not None:
+                return aiohttp.WSMessage(aiohttp.WSMsgType.TEXT, passed_on, None)
+
+    async def _sort(self, text: str) -> str | None:
+        """Take events out; what discord.py must know is returned."""
+        try:
+            payload = json.loads(text)
+            op, event = payload["op"], payload.get("t")
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            await self._link.receive_garbage(text, error)
+            return None
+        if op != DiscordWebSocket.DISPATCH:
+            return text
+        data = payload.get("d")
+        if not isinstance(data, dict):
+            data = {}
+        if event in ("READY", "RESUMED"):
+            self.ready = True
+            self._link.socket_ready()
+        await self._link.receive_event(str(event), data)
+        known: Payload = {}
+        if event == "READY":  # the two fields that discord.py cannot do without
+            known = {"session_id": data.get("session_id"),
+                     "resume_gateway_url": data.get("resume_gateway_url") or str(self._link.gateway)}
+        return json.dumps({"op": op, "t": event, "s": payload.get("s"), "d": known})
+
+
+class GatewayHttp(DiscordHttp):
+    """The HTTP session of one gateway client: learns the gateway's address and dials it."""
+
+    def __init__(self, api_url: str, timing: Timing, receive_event: Receive, receive_garbage: Garbage,
+                 changed: Callable[[], None]) -> None:
+        super().__init__(api_url)
+        self.timing = timing
+        self.receive_event = receive_event
+        self.receive_garbage = receive_garbage
+        self.gateway = DiscordWebSocket.DEFAULT_GATEWAY
+        self.shards = 1
+        self.problem = "connecting"  # why there is no connection, for the status
+        self._changed = changed
+        self._sockets: list[GatewaySocket] = []
+        self._dials_in_vain = 0
+        self._dead_addresses: set[str] = set()
+
+    @property
+    def connected(self) -> bool:
+        """Whether every shard has a session."""
+        return sum(socket.ready and not socket.closed for socket in self._sockets) >= self.shards
+
+    def socket_ready(self) -> None:
+        self._dials_in_vain = 0
+        self._changed()
+
+    def socket_closed(self, socket: GatewaySocket) -> None:
+        if socket in self._sockets:
+            self._sockets.remove(socket)
+            self.problem = f"connection closed (code {socket.close_code})"
+            self._changed()
+
+    async def get_bot_gateway(self) -> tuple[int, str, Any]:
+        """Shards and address. Small servers have only `/gateway`, or leave out the limits."""
+        try:
+            answer = await self.call("GET", "/gateway/bot")
+        except discord.NotFound:
+            answer = await self.call("GET", "/gateway")
+        limit = answer.get("session_start_limit") or {}
+        self.shards = int(answer.get("shards") or 1)
+        if int(limit.get("remaining", self.shards)) < self.shards:
+            raise SessionsExhausted(float(limit.get("reset_after", 0)) / 1000)
+        self.gateway = URL(answer["url"])
+        return self.shards, str(self.gateway), limit
+
+    async def ws_connect(self, url: str, *, compress: int = 0) -> aiohttp.ClientWebSocketResponse:
+        """Dial until somebody answers; discord.py bounds it with a time limit of its own."""
+        while True:
+            await asyncio.sleep(backoff(self._dials_in_vain, self.timing))
+            address = self._choose_address(URL(url))
+            self._dials_in_vain += 1
+            try:
+                async with asyncio.timeout(self.timing.dial):
+                    socket = GatewaySocket(await super().ws_connect(str(address), compress=compress), self)
+            except NETWORK_ERRORS as error:
+                self.problem = f"the gateway does not answer: {describe(error)}"
+                log.warning("gateway_unreachable", extra={"platform": "discord", "host": address.host,
+                                                          "error": type(error).__name__})
+                continue
+            self._sockets.append(socket)
+            return cast(aiohttp.ClientWebSocketResponse, socket)
+
+    def _choose_address(self, wanted: URL) -> URL:
+        """discord.py falls back to Discord's own gateway; ours is the one that the API named. A resume address
+        is tried once: when it was dialled in vain, the next attempt goes to the gateway."""
+        place = _place(wanted)
+        if place in (_place(self.gateway), _place(DiscordWebSocket.DEFAULT_GATEWAY)):
+            return self.gateway.with_query(wanted.query)
+        if self._dials_in_vain:
+            self._dead_addresses.add(place)
+        return self.gateway.with_query(wanted.query) if place in self._dead_addresses else wanted
+
+
+class GatewayClient(discord.AutoShardedClient):
+    """discord.py's sharded client without its models, caches and event handlers."""
+
+    http: GatewayHttp
+
+    def __init__(self, http: GatewayHttp, *, message_content: bool) -> None:
+        super().__init__(intents=FULL_INTENTS if message_content else REDUCED_INTENTS, max_messages=None,
+                         heartbeat_timeout=http.timing.silence, chunk_guilds_at_startup=False)
+        self.http = http
+        self._connection.parsers.clear()  # its models see no event: GatewaySocket hands them to us
+
+    async def before_identify_hook(self, shard_id: int | None, *, initial: bool = False) -> None:
+        if not initial:
+            await asyncio.sleep(self.http.timing.identify_pause)
+
+    async def run_session(self, token: str) -> None:
+        """Sign in, connect, and stay connected until discord.py gives up.
+
+        Raises TokenRefused or PlatformUnreachable at the door, later what discord.py raises.
+        """
+        async with self:
+            await self.http.sign_in(token)
+            await self.connect()

@@ -25,6 +25,11 @@ def utf16_length(text: str) -> int:
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
+def clean_text(text: str) -> str:
+    """Without what no database and no request can carry: NUL, and halves of surrogate pairs (as U+FFFD)."""
+    return text.replace("\0", "").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 def split_text(text: str, limit: int, *, length: Callable[[str], int] = len) -> list[str]:
     """Cut a text into parts of at most `limit`, as `length` measures them.
 

@@ -1,0 +1,256 @@
+"""The way to a Bot API server: requests through python-telegram-bot, answers checked, errors sorted.
+
+Answers are taken raw: a server may leave out what the library's models insist on, and a message that was posted
+must not count as lost because its echo could not be read. Knows no updates, channels or replies.
+"""
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import httpx
+from telegram.error import (
+    BadRequest,
+    ChatMigrated,
+    Forbidden,
+    InvalidToken,
+    NetworkError,
+    RetryAfter,
+    TelegramError,
+    TimedOut,
+)
+from telegram.ext import AIORateLimiter, ExtBot
+from telegram.request import HTTPXRequest
+
+from adapters.base import ChannelMoved, ChannelRefused, InDoubt, PostError, ReplyRefused, TryLater
+
+# Makes the library give durations as timedelta; as int it warns at every flood wait. Read at each access.
+os.environ["PTB_TIMEDELTA"] = "true"
+
+# httpx writes each URL, and so the token, at INFO; the library writes message texts at DEBUG and a traceback
+# at each flood wait, which is an ordinary event here.
+for _name, _level in (("httpx", logging.WARNING), ("httpcore", logging.WARNING), ("telegram", logging.WARNING)):
+    logging.getLogger(_name).setLevel(_level)
+logging.getLogger("telegram.ext.AIORateLimiter").setLevel(logging.CRITICAL)
+
+# Parts of a 400's description that concern the channel, not the text.
+_CHANNEL_IS_CLOSED = (
+    "chat not found",
+    "chat was deleted",
+    "chat_write_forbidden",
+    "chat_restricted",
+    "chat_admin_required",
+    "peer_id_invalid",
+    "was kicked",
+    "was blocked",
+    "not a member",
+    "no rights",
+    "not enough rights",
+    "administrator rights",
+    "group chat was deactivated",
+    "is deactivated",
+    "user_is_blocked",
+    "user not found",
+    "topic_closed",
+    "topic_deleted",
+    "topic closed",
+    "topic deleted",
+    "thread not found",
+)
+
+# Failures of httpx before the first byte of a request left.
+_NEVER_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+    httpx.LocalProtocolError,
+    httpx.InvalidURL,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How long to wait for what, in seconds."""
+
+    poll: float = 25.0  # the server may hold a getUpdates open so long
+    poll_grace: float = 10.0  # and needs so much more to be taken for dead
+    request: float = 20.0  # any other request, to its last byte
+    connect: float = 10.0
+    stalled: float = 60.0  # without a successful poll: not ready
+    first_retry: float = 0.5  # grows by half each time
+    last_retry: float = 15.0
+    idle: float = 0.1  # between polls of a server that answers at once; grows to three times as much
+    webhook_check: float = 60.0  # between looks whether the webhook is still ours
+
+
+class ServerTrouble(NetworkError):
+    """An answer that tells of a failure on the way or in the server, not of the request."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the server answered with HTTP {status}")
+        self.status = status
+
+
+class BrokenAnswer(NetworkError):
+    """HTTP says that all went well, but the body is no answer of the Bot API."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the server's answer makes no sense: {reason}")
+
+
+class CheckedRequest(HTTPXRequest):
+    """An HTTP client that lets through what the Bot API documents and raises on everything else.
+
+    httpx limits the time of each read, not of the whole answer: `total_timeout` (seconds) ends an answer that
+    trickles in.
+    """
+
+    def __init__(self, *, total_timeout: float, connect_timeout: float, connections: int) -> None:
+        super().__init__(
+            connection_pool_size=connections,
+            read_timeout=total_timeout,
+            write_timeout=total_timeout,
+            connect_timeout=connect_timeout,
+            pool_timeout=connect_timeout,
+        )
+        self._total_timeout = total_timeout
+
+    async def do_request(self, *args: Any, **kwargs: Any) -> tuple[int, bytes]:
+        try:
+            async with asyncio.timeout(self._total_timeout):
+                status, body = await super().do_request(*args, **kwargs)
+        except TimeoutError as error:
+            raise TimedOut(f"no complete answer within {self._total_timeout:g} s") from error
+        return _checked_status(status, body), body
+
+    async def renew(self) -> None:
+        """Go on with fresh connections; a connection torn down in mid-answer can block its pool for good."""
+        old, self._client = self._client, self._build_client()
+        try:
+            async with asyncio.timeout(1):
+                await old.aclose()
+        except (TimeoutError, OSError, RuntimeError, httpx.HTTPError) as error:
+            logging.getLogger(__name__).info("old_connections_abandoned", extra={"error": type(error).__name__})
+
+
+def _checked_status(status: int, body: bytes) -> int:
+    """The status that the answer means; raises where it is no answer of the Bot API."""
+    succeeded = 200 <= status <= 299
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise BrokenAnswer(f"{len(body)} bytes that are no JSON object") if succeeded else ServerTrouble(status)
+    if succeeded and answer.get("ok") is False:
+        status, succeeded = int(answer.get("error_code") or 500), False
+    if succeeded and "result" not in answer:
+        raise BrokenAnswer("no result in it")
+    parameters = answer.get("parameters")
+    if status >= 500 or (status == 429 and not (isinstance(parameters, dict) and parameters.get("retry_after"))):
+        raise ServerTrouble(status)
+    return status
+
+
+class Pacer(AIORateLimiter):
+    """The library's pace of 30 requests a second and 20 messages a minute in a group, but not for "typing":
+    those cost no message and would use up a busy group's share."""
+
+    def __init__(self) -> None:
+        super().__init__(max_retries=0)  # a retry inside the limiter would hold up every other chat
+
+    async def process_request(
+        self, callback: Any, args: Any, kwargs: dict[str, Any], endpoint: str, *details: Any, **named: Any
+    ) -> Any:
+        if endpoint == "sendChatAction":
+            return await callback(*args, **kwargs)
+        return await super().process_request(callback, args, kwargs, endpoint, *details, **named)
+
+
+class _RawBot(ExtBot[int]):
+    """The library's bot, called by method name, with answers as JSON."""
+
+    async def call(self, method: str, parameters: Mapping[str, Any]) -> Any:
+        return await self._post(method, dict(parameters))
+
+
+class Client:
+    """A Bot API server, one token. Polls have connections of their own, so that sends never wait for them."""
+
+    def __init__(self, token: str, api_url: str, timing: Timing) -> None:
+        self._token = token
+        self._poll_seconds = int(timing.poll)
+        self._polls = CheckedRequest(
+            total_timeout=timing.poll + timing.poll_grace, connect_timeout=timing.connect, connections=8
+        )
+        self._bot = _RawBot(
+            token,
+            base_url=f"{api_url.rstrip('/')}/bot",
+            request=CheckedRequest(total_timeout=timing.request, connect_timeout=timing.connect, connections=256),
+            get_updates_request=self._polls,
+            rate_limiter=Pacer(),
+        )
+
+    async def call(self, method: str, parameters: Mapping[str, Any] | None = None) -> Any:
+        """Call one method of the Bot API; raises the library's `TelegramError`."""
+        return await self._bot.call(method, parameters or {})
+
+    async def get_updates(self, offset: int | None, kinds: Sequence[str]) -> Any:
+        """Long poll, unconfirmed updates from `offset` on as they came."""
+        polling = {"offset": offset, "timeout": self._poll_seconds, "allowed_updates": kinds}
+        return await self._bot.call("getUpdates", polling)
+
+    async def renew_polls(self) -> None:
+        await self._polls.renew()
+
+    def describe(self, error: BaseException) -> str:
+        """An error for logs and status, without the token and without a server's whole page."""
+        text = str(error).replace(self._token, "***")
+        return text[:200] or type(error).__name__
+
+    async def close(self) -> None:
+        for request in (self._bot.request, self._polls):
+            await request.shutdown()
+
+
+def as_post_error(error: TelegramError, description: str) -> PostError:
+    """What an error of a send means for the message that was to be sent."""
+    match error:
+        case RetryAfter():
+            return TryLater(description, _as_timedelta(error))
+        case Forbidden():
+            return ChannelRefused(description)
+        case ChatMigrated():
+            return ChannelMoved(str(error.new_chat_id))
+        case BadRequest():
+            closed = any(sign in error.message.lower() for sign in _CHANNEL_IS_CLOSED)
+            return ChannelRefused(description) if closed else ReplyRefused(description)
+        case ServerTrouble():
+            # 504: a gateway lost patience with a server that may have posted the message.
+            return InDoubt(description) if error.status == 504 else TryLater(description)
+        case NetworkError():
+            return TryLater(description) if isinstance(error.__cause__, _NEVER_SENT) else InDoubt(description)
+        case _:
+            return TryLater(description)
+
+
+def _as_timedelta(error: RetryAfter) -> timedelta:
+    wait = error.retry_after
+    return wait if isinstance(wait, timedelta) else timedelta(seconds=wait)
+
+
+def flood_wait(error: TelegramError) -> timedelta | None:
+    """How long the server wants us to wait, where it said so."""
+    return _as_timedelta(error) if isinstance(error, RetryAfter) else None
+
+
+def token_refused(error: TelegramError) -> bool:
+    """401 for an unknown token, 404 for one of the wrong shape."""
+    return isinstance(error, InvalidToken)

@@ -128,7 +128,8 @@ def train(plan: Plan) -> Path:
     batches = Batches(examples, TOKENS_PER_BATCH, pad, plan.seed)
     log.info("training_data", extra={"dialogues": len(examples), "batches": len(batches)})
     trainer = _trainer(plan, model, batches, _held_out(dialect, plan, model.config.n_positions, pad))
-    resume = get_last_checkpoint(str(plan.out))
+    last_checkpoint: Any = get_last_checkpoint  # carries no annotations
+    resume = last_checkpoint(str(plan.out))
     trainer.train(resume_from_checkpoint=resume)
     save(model, dialect, plan.out)
     return plan.out
@@ -156,7 +157,7 @@ def _dialect(plan: Plan) -> Dialect:
 
 
 def _model(plan: Plan, dialect: Dialect) -> GPT2LMHeadModel:
-    dropout = {"resid_pdrop": plan.dropout, "embd_pdrop": plan.dropout, "attn_pdrop": 0.0}
+    dropout: dict[str, Any] = {"resid_pdrop": plan.dropout, "embd_pdrop": plan.dropout, "attn_pdrop": 0.0}
     if plan.checkpoint is not None:
         return GPT2LMHeadModel.from_pretrained(plan.checkpoint, dtype=torch.float32, **dropout)
     if plan.shape is None:

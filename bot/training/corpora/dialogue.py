@@ -34,7 +34,7 @@ def is_held_out(key: str) -> bool:
 
 
 def is_fit(text: str) -> bool:
-    """Whether an utterance from a public corpus may be learned: plain, short, without links, people's data, swearing."""
+    """Whether an utterance from a public corpus may be learned: plain, short, no links, personal data, swearing."""
     if not text or len(text) > MAX_CHARACTERS or len(text.split()) > MAX_WORDS:
         return False
     if not _WORD.search(text) or sum(ord(c) > 0x24F and c not in "’‘“”…–—" for c in text) > 2:

@@ -1,0 +1,109 @@
+"""Where a checkpoint's files are, and whether they can be what they claim. Imports no torch."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from bot.generator.errors import CheckpointError
+
+STARTER = Path(__file__).parents[1] / "starter"
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_CONFIGURATION = ("*.json", "vocab.json", "merges.txt")
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+_CHUNK_BYTES = 1 << 20
+
+
+def locate(checkpoint: str, starter: str) -> Path:
+    """The directory of a checkpoint: "starter", a directory, or a hub id (`owner/name`), fetched if need be.
+
+    `starter` names the part that is meant: "generator" or "ranker". Raises CheckpointError.
+    """
+    if checkpoint == "starter":
+        return _checked(STARTER / starter, "starter")
+    path = Path(checkpoint).expanduser()
+    if path.exists():
+        return _checked(path, checkpoint)
+    if _HUB_ID.fullmatch(checkpoint):
+        return _checked(_fetched(checkpoint), checkpoint)
+    raise CheckpointError(
+        f'{checkpoint}: there is no such directory. Give "starter", an existing directory, or a hub id (owner/name).'
+    )
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """The checkpoint's config.json, which must be GPT-2's. Raises CheckpointError."""
+    file = directory / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file}: cannot be read as JSON ({error}). Copy the file again.") from error
+    family = config.get("model_type", "gpt2") if isinstance(config, dict) else None
+    if family != "gpt2":
+        raise CheckpointError(f"{file}: model_type is {family!r}; only GPT-2 models (gpt2) can be used.")
+    return dict(config)
+
+
+def revision_of(directory: Path) -> str:
+    """A short name for exactly these files: 12 hex digits of the SHA-256 over weights, tokenizer and config."""
+    digest = hashlib.sha256()
+    for file in sorted(set(_matching(directory, (*_CONFIGURATION, *_WEIGHTS)))):
+        digest.update(file.name.encode())
+        with file.open("rb") as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    return digest.hexdigest()[:12]
+
+
+def has_safetensors(directory: Path) -> bool:
+    """Whether the weights can be read without touching a pickle."""
+    return any(directory.glob("*.safetensors"))
+
+
+def _checked(directory: Path, checkpoint: str) -> Path:
+    if not directory.is_dir():
+        raise CheckpointError(f"{checkpoint}: {directory} is no directory. Name the directory that holds config.json.")
+    if not (directory / "config.json").is_file():
+        raise CheckpointError(
+            f"{checkpoint}: {directory} is no model directory, there is no config.json in it. "
+            "It should hold config.json, model.safetensors and the tokenizer's files."
+        )
+    if not any(_matching(directory, _WEIGHTS)):
+        raise CheckpointError(f"{checkpoint}: {directory} holds no weights (model.safetensors or pytorch_model.bin).")
+    return directory
+
+
+def _matching(directory: Path, patterns: Iterable[str]) -> Iterator[Path]:
+    return (file for pattern in patterns for file in directory.glob(pattern) if file.is_file())
+
+
+def _fetched(hub_id: str) -> Path:
+    """Download a checkpoint, or find it in the hub's cache; pickled weights only where there are no others."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        path = snapshot_download(hub_id, allow_patterns=[*_CONFIGURATION, "*.safetensors"])
+        if not has_safetensors(Path(path)):
+            path = snapshot_download(hub_id, allow_patterns=[*_CONFIGURATION, "pytorch_model*.bin"])
+    except GatedRepoError as error:
+        raise CheckpointError(
+            f"{hub_id}: the model hub asks for permission. Set HF_TOKEN to a token that has it."
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise CheckpointError(f"{hub_id}: the model hub has no such model. Check the spelling: owner/name.") from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+        raise CheckpointError(
+            f"{hub_id}: the model is not in the local cache, and the model hub cannot be reached "
+            f"({type(error).__name__}). Connect to the network once, or give a directory."
+        ) from error
+    return Path(path)

@@ -1,0 +1,93 @@
+"""Load a transformers GPT-2 with any head from a directory, strictly and without running anybody's code."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from transformers import PreTrainedModel
+from transformers.utils import logging as _transformers_logging
+
+from bot.generator.checkpoints import has_safetensors
+from bot.generator.errors import CheckpointError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+transformers_logging: Any = _transformers_logging  # its functions carry no annotations
+
+Model = TypeVar("Model", bound=PreTrainedModel)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called `name`; "auto" is a GPU if there is one. Raises CheckpointError for an unusable one."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise CheckpointError(f"device {name!r} cannot be used here ({error}). Try auto or cpu.") from error
+    return device
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The number format called `name`; "auto" is float32 on a CPU, else a 16-bit one. Raises CheckpointError."""
+    if name == "auto":
+        if device.type == "cpu":
+            return torch.float32
+        bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if bf16 else torch.float16
+    try:
+        return DTYPES[name]
+    except KeyError:
+        raise CheckpointError(f"There is no dtype {name!r}. Known: auto, {', '.join(DTYPES)}.") from None
+
+
+def load_model(family: type[Model], directory: Path, device: torch.device, dtype: torch.dtype) -> Model:
+    """Every weight comes from the file, or CheckpointError. Pickled files are read as weights only."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        load: Any = family.from_pretrained
+        model, report = load(
+            directory,
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=has_safetensors(directory),
+            weights_only=True,
+            output_loading_info=True,
+        )
+    except Exception as error:  # a damaged file fails in any layer, and each has its own class of error
+        reason = str(error).strip().split("\n")[0][:300]
+        raise CheckpointError(
+            f"{directory}: the weights cannot be loaded ({reason}). Copy the checkpoint again."
+        ) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise CheckpointError(
+            f"{directory}: this is no complete {family.__name__}: {len(missing)} weights are missing, "
+            f"first {missing[0]}. Use a checkpoint of that kind."
+        )
+    ready: Model = model.to(device).eval()
+    return ready
+
+
+def embedding_rows(model: PreTrainedModel) -> int:
+    """How many token ids the model knows."""
+    embeddings: Any = model.get_input_embeddings()
+    return int(embeddings.weight.shape[0])
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out; the CPU's allocator has no class of its own for it."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(
+        phrase in text for phrase in ("out of memory", "not enough memory", "can't allocate memory")
+    )

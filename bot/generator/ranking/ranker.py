@@ -1,0 +1,32 @@
+"""A head that scores replies given what was said before. Imports torch only when one is loaded."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from bot.generator.checkpoints import locate
+
+Pair = tuple[Sequence[str], str]
+"""The turns before the reply, oldest first, and the reply."""
+
+
+class Ranker(Protocol):
+    """Scores replies between 0 and 1. Calls block, one at a time."""
+
+    @property
+    def name(self) -> str:
+        """What the head judges, for example human_vs_rand."""
+
+    @property
+    def revision(self) -> str:
+        """A short name for exactly these weights, tokenizer and config."""
+
+    def score(self, pairs: Sequence[Pair]) -> list[float]:
+        """One score a pair, in order. A context that is too long loses its oldest turns."""
+
+
+def load_ranker(checkpoint: str, *, name: str, device: str = "auto", dtype: str = "auto") -> Ranker:
+    """Load a GPT2ForSequenceClassification head: "starter", a directory, or a hub id. Raises CheckpointError."""
+    directory = locate(checkpoint, starter="ranker")
+    from bot.generator.ranking.head import Head
+
+    return Head.load(directory, name=name, device=device, dtype=dtype)

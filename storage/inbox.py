@@ -1,0 +1,276 @@
+"""What came in: messages become turns, edits and deletions are recorded, dead letters kept."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, func, insert, select, update
+
+from adapters.base import Channel
+from storage.places import (
+    ensure_channel,
+    ensure_channel_row,
+    find_channel,
+    note_seen,
+    open_conversation,
+    refuse_open_turns,
+)
+from storage.records import NewMessage, Receival, Received, ReplyKind, ReplyState, TurnState
+from storage.schema import dead_letters, is_open_turn, messages, replies, turns
+from storage.transaction import Transaction
+
+# A message older than this when it reaches us was delivered late (an outage, a restart), not chatted just now.
+LATE = timedelta(seconds=30)
+_NEVER = timedelta(days=36_500)
+
+Admission = Callable[[], str | None]  # a reason to refuse, asked once the message is known to be new
+
+
+def add_message(tx: Transaction, new: NewMessage, admit: Admission = lambda: None) -> Received:
+    """Store a message and, where it has a trigger, the turn that is owed. A known message changes nothing.
+
+    Consecutive messages of one author within `quiet_time` are one turn as long as nobody works on it.
+    """
+    channel = ensure_channel_row(tx, new.channel)
+    if _known(tx, channel.id, new.message_id):
+        return Received(Receival.DUPLICATE)
+    note_seen(tx, channel, new.message_id)
+    conversation_id = open_conversation(tx, channel.id, new.forget_after)
+    turn = _joinable(tx, conversation_id, new)
+    if turn is not None and new.refusal is None and new.answer is None:
+        _insert_message(tx, new, channel.id, conversation_id, turn.id)
+        _extend(tx, turn.id, new)
+        return Received(Receival.JOINED)
+    if new.trigger is None:
+        _insert_message(tx, new, channel.id, conversation_id, None)
+        return Received(Receival.CONTEXT)
+    reason = new.refusal or _refusal(tx, channel, new) or (None if new.answer else admit())
+    turn_id = _insert_turn(tx, new, channel.id, conversation_id, reason)
+    _insert_message(tx, new, channel.id, conversation_id, turn_id)
+    if reason is not None:
+        return Received(Receival.REFUSED, reason)
+    if new.answer is not None:
+        add_reply(tx, channel.id, new.answer, ReplyKind.REPLY, reply_to=new.message_id, turn_id=turn_id)
+        return Received(Receival.ANSWERED)
+    tx.wake("turns")
+    return Received(Receival.TURN)
+
+
+def _known(tx: Transaction, channel_id: int, message_id: str) -> bool:
+    row = tx.execute(
+        select(messages.c.id).where(messages.c.channel_id == channel_id, messages.c.external_id == message_id)
+    ).first()
+    return row is not None
+
+
+def _joinable(tx: Transaction, conversation_id: int, new: NewMessage) -> Row[Any] | None:
+    """The newest turn of the conversation, if it waits, is the author's, and the pause since was short."""
+    newest = select(turns).where(turns.c.conversation_id == conversation_id).order_by(turns.c.id.desc()).limit(1)
+    turn = tx.execute(newest).first()
+    if turn is None or turn.state != TurnState.PENDING or turn.attempts or turn.author_id != new.author_id:
+        return None
+    # Platforms round the time of sending to seconds; among live messages our own clock is the finer one.
+    late = new.received_at - new.sent_at > LATE
+    pause = new.sent_at - turn.last_sent_at if late else new.received_at - turn.last_received_at
+    return turn if pause <= new.quiet_time else None
+
+
+def _extend(tx: Transaction, turn_id: int, new: NewMessage) -> None:
+    tx.execute(
+        update(turns)
+        .where(turns.c.id == turn_id)
+        .values(
+            ready_at=tx.now + new.quiet_time,
+            last_sent_at=new.sent_at,
+            last_received_at=new.received_at,
+            reply_to=new.message_id,
+        )
+    )
+    tx.wake("turns")
+
+
+def _refusal(tx: Transaction, channel: Row[Any], new: NewMessage) -> str | None:
+    if channel.gone_reason is not None:
+        return "channel gone"
+    if new.answer is not None:
+        return None
+    here = func.count().filter(turns.c.channel_id == channel.id).label("here")
+    waiting = tx.execute(select(func.count().label("total"), here).select_from(turns).where(is_open_turn())).one()
+    if waiting.total >= new.queue.total:
+        return "queue_total"
+    if new.received_at - new.sent_at > LATE:
+        return None  # written while we were away: waiting was not the person's choice
+    return "queue_channel" if waiting.here >= new.queue.channel else None
+
+
+def _insert_turn(
+    tx: Transaction, new: NewMessage, channel_id: int, conversation_id: int, reason: str | None
+) -> int:
+    state = TurnState.PENDING
+    if reason is not None:
+        state = TurnState.REFUSED
+    elif new.answer is not None:
+        state = TurnState.REPLIED
+    result = tx.execute(
+        insert(turns)
+        .values(
+            conversation_id=conversation_id,
+            channel_id=channel_id,
+            author_id=new.author_id,
+            author_is_bot=new.author_is_bot,
+            trigger=new.trigger,
+            state=state,
+            reason=reason,
+            attempts=0,
+            reply_to=new.message_id,
+            created_at=tx.now,
+            ready_at=tx.now + new.quiet_time,
+            last_sent_at=new.sent_at,
+            last_received_at=new.received_at,
+            finished_at=None if state is TurnState.PENDING else tx.now,
+            config_revision=new.config_revision,
+        )
+        .returning(turns.c.id)
+    )
+    return int(result.scalar_one())
+
+
+def _insert_message(
+    tx: Transaction, new: NewMessage, channel_id: int, conversation_id: int, turn_id: int | None
+) -> None:
+    said = messages.alias("said")
+    last = select(func.coalesce(func.max(said.c.position), 0.0)).where(said.c.conversation_id == conversation_id)
+    tx.execute(
+        insert(messages).values(
+            channel_id=channel_id,
+            conversation_id=conversation_id,
+            turn_id=turn_id,
+            external_id=new.message_id,
+            author_id=new.author_id,
+            text=new.text,
+            reply_to=new.reply_to,
+            position=last.scalar_subquery() + 1.0,
+            sent_at=new.sent_at,
+            received_at=tx.now,
+        )
+    )
+
+
+def add_reply(
+    tx: Transaction,
+    channel_id: int,
+    text: str,
+    kind: ReplyKind,
+    *,
+    reply_to: str | None,
+    turn_id: int | None = None,
+) -> None:
+    """Put a text into the outbox."""
+    tx.execute(
+        insert(replies).values(
+            kind=kind,
+            channel_id=channel_id,
+            turn_id=turn_id,
+            text=text,
+            reply_to=reply_to,
+            state=ReplyState.READY,
+            attempts=0,
+            receipts=[],
+            in_doubt=False,
+            created_at=tx.now,
+            next_try_at=tx.now,
+        )
+    )
+    tx.wake("outbox")
+
+
+def add_notice(
+    tx: Transaction, channel: Channel, text: str, *, reply_to: str | None, kind: ReplyKind = ReplyKind.NOTICE
+) -> None:
+    """Post a fixed text in a channel: a notice, or the answer to a command."""
+    add_reply(tx, ensure_channel(tx, channel), text, kind, reply_to=reply_to)
+
+
+def claim_command(tx: Transaction, channel: Channel, message_id: str, author_id: str, sent_at: datetime) -> bool:
+    """Mark a command's message as handled, in the transaction that answers it; False if it was before.
+
+    Its text is not kept: a command is no part of the conversation.
+    """
+    row = ensure_channel_row(tx, channel)
+    if _known(tx, row.id, message_id):
+        return False
+    note_seen(tx, row, message_id)
+    tx.execute(
+        insert(messages).values(
+            channel_id=row.id,
+            conversation_id=open_conversation(tx, row.id, _NEVER),
+            external_id=message_id,
+            author_id=author_id,
+            text="",
+            position=0.0,
+            sent_at=sent_at,
+            received_at=tx.now,
+        )
+    )
+    return True
+
+
+def edit_message(tx: Transaction, channel: Channel, message_id: str, text: str) -> bool:
+    """Record an edit; a turn that still waits is answered as edited. False if the message is unknown."""
+    row = find_channel(tx, channel.platform, channel.address)
+    if row is None:
+        return False
+    changed = tx.change(
+        update(messages)
+        .where(
+            messages.c.channel_id == row.id,
+            messages.c.external_id == message_id,
+            messages.c.author_id.is_not(None),
+            messages.c.deleted_at.is_(None),
+            messages.c.position > 0,
+            messages.c.text != text,
+        )
+        .values(text=text, edited_at=tx.now)
+    )
+    return bool(changed)
+
+
+def delete_messages(tx: Transaction, channel: Channel, message_ids: Sequence[str]) -> int:
+    """Record deletions and erase the words; a turn that has none left is refused."""
+    row = find_channel(tx, channel.platform, channel.address)
+    if row is None:
+        return 0
+    hit = messages.c.channel_id == row.id, messages.c.external_id.in_(message_ids), messages.c.deleted_at.is_(None)
+    touched = {turn_id for turn_id in tx.execute(select(messages.c.turn_id).where(*hit)).scalars() if turn_id}
+    count = tx.change(update(messages).where(*hit).values(text="", deleted_at=tx.now))
+    for turn_id in touched:
+        left = tx.execute(
+            select(messages.c.id)
+            .where(
+                messages.c.turn_id == turn_id, messages.c.author_id.is_not(None), messages.c.deleted_at.is_(None)
+            )
+            .limit(1)
+        ).first()
+        if left is None:
+            refuse_open_turns(tx, turns.c.id == turn_id, "deleted")
+    return count
+
+
+def add_dead_letter(tx: Transaction, platform: str, event_id: str, raw: str, error: str) -> bool:
+    """Keep an event that could not be understood; False if it is kept already."""
+    return tx.insert_new(
+        dead_letters, platform=platform, event_id=event_id, raw=raw, error=error, created_at=tx.now
+    )
+
+
+def count_turns_since(tx: Transaction, channel: Channel, since: datetime, *, trigger: str | None, bots: bool) -> int:
+    """Turns of a channel since a moment: those with this trigger, or those that other bots caused."""
+    row = find_channel(tx, channel.platform, channel.address)
+    if row is None:
+        return 0
+    wanted = [turns.c.channel_id == row.id, turns.c.created_at > since, turns.c.state != TurnState.REFUSED]
+    if trigger is not None:
+        wanted.append(turns.c.trigger == trigger)
+    if bots:
+        wanted.append(turns.c.author_is_bot.is_(True))
+    return int(tx.execute(select(func.count()).select_from(turns).where(*wanted)).scalar_one())

@@ -1,0 +1,262 @@
+"""Replies on their way out: leased, posted part by part, and remembered once the platform has them.
+
+A reply becomes part of the conversation only when it is posted. Within a channel the outbox is strictly in
+order; a reply that has to wait holds up its own channel and no other.
+"""
+
+import secrets
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, exists, func, insert, select, update
+
+from storage.errors import LeaseLost
+from storage.places import as_channel
+from storage.records import LeasedReply, ReplyKind, ReplyState
+from storage.schema import channels, is_open_reply, messages, replies, turns
+from storage.transaction import Transaction
+
+
+def lease_replies(
+    tx: Transaction,
+    platform: str,
+    holder: str,
+    limit: int,
+    lease: timedelta,
+    *,
+    addresses: Collection[str] | None = None,
+    busy: Collection[str] = (),
+) -> list[LeasedReply]:
+    """Take the oldest due reply of each channel, up to `limit` channels.
+
+    `addresses` restricts to these channels, `busy` leaves out those that the caller posts in already.
+    """
+    older = replies.alias("older")
+    wanted = [
+        channels.c.platform == platform,
+        is_open_reply(replies, ReplyState.READY),
+        replies.c.next_try_at <= tx.now,
+        ~exists().where(
+            older.c.channel_id == replies.c.channel_id, is_open_reply(older), older.c.id < replies.c.id
+        ),
+    ]
+    if busy:
+        wanted.append(channels.c.address.not_in(busy))
+    if addresses is not None:
+        wanted.append(channels.c.address.in_(addresses))
+    due = tx.execute(
+        select(replies.c.id, channels)
+        .join(channels, channels.c.id == replies.c.channel_id)
+        .where(*wanted)
+        .order_by(replies.c.id)
+        .limit(limit)
+        .with_for_update(of=replies, skip_locked=True, key_share=True)
+    ).all()
+    return _take(tx, due, holder, lease)
+
+
+def _take(tx: Transaction, rows: Sequence[Row[Any]], holder: str, lease: timedelta) -> list[LeasedReply]:
+    if not rows:
+        return []
+    token = secrets.token_hex(8)
+    taken = tx.execute(
+        update(replies)
+        .where(replies.c.id.in_([row[0] for row in rows]), is_open_reply(replies, ReplyState.READY))
+        .values(
+            state=ReplyState.POSTING,
+            attempts=replies.c.attempts + 1,
+            lease_holder=holder,
+            lease_token=token,
+            lease_until=tx.now + lease,
+            first_tried_at=func.coalesce(replies.c.first_tried_at, tx.now),
+        )
+        .returning(replies)
+    )
+    by_id = {reply.id: reply for reply in taken}
+    return [
+        LeasedReply(
+            id=reply.id,
+            kind=ReplyKind(reply.kind),
+            channel=as_channel(row),
+            text=reply.text,
+            reply_to=reply.reply_to,
+            token=token,
+            attempt=reply.attempts,
+            receipts=tuple(reply.receipts),
+            in_doubt=reply.in_doubt,
+            first_tried_at=reply.first_tried_at,
+            created_at=reply.created_at,
+        )
+        for row in rows
+        if (reply := by_id.get(row[0])) is not None
+    ]
+
+
+def begin_part(tx: Transaction, reply: LeasedReply) -> None:
+    """From here on the platform may have the next part although we do not know it. Raises LeaseLost."""
+    _require(tx.change(update(replies).where(_held(reply)).values(in_doubt=True)), reply)
+
+
+def mark_part(tx: Transaction, reply: LeasedReply, message_id: str, lease: timedelta) -> None:
+    """The platform has the next part; more follow. Raises LeaseLost."""
+    receipts = [*_lock_held(tx, reply).receipts, message_id]
+    tx.execute(
+        update(replies)
+        .where(replies.c.id == reply.id)
+        .values(receipts=receipts, in_doubt=False, lease_until=tx.now + lease)
+    )
+
+
+def mark_posted(tx: Transaction, reply: LeasedReply, message_id: str) -> None:
+    """The platform has the last part: the reply is said, and is now part of the conversation.
+    Raises LeaseLost."""
+    row = _lock_held(tx, reply)
+    tx.execute(
+        update(replies)
+        .where(replies.c.id == reply.id)
+        .values(
+            state=ReplyState.POSTED,
+            receipts=[*row.receipts, message_id],
+            in_doubt=False,
+            reason=None,
+            lease_token=None,
+            lease_until=None,
+            posted_at=tx.now,
+        )
+    )
+    if reply.kind is ReplyKind.REPLY:
+        _remember(tx, row)
+        tx.wake("turns")  # the conversation's next turn may be answered now
+    tx.wake("outbox")
+
+
+def _lock_held(tx: Transaction, reply: LeasedReply) -> Row[Any]:
+    row = tx.execute(select(replies).where(_held(reply)).with_for_update(key_share=True)).one_or_none()
+    if row is None:
+        raise _lost(reply)
+    return row
+
+
+def _remember(tx: Transaction, reply: Row[Any]) -> None:
+    """Write the reply into the transcript behind the turn that it answers, unless retention took that turn."""
+    answered = tx.execute(
+        select(turns.c.conversation_id, func.max(messages.c.position).label("position"))
+        .outerjoin(messages, messages.c.turn_id == turns.c.id)
+        .where(turns.c.id == reply.turn_id)
+        .group_by(turns.c.conversation_id)
+    ).one_or_none()
+    if answered is None:
+        return
+    tx.execute(
+        insert(messages).values(
+            channel_id=reply.channel_id,
+            conversation_id=answered.conversation_id,
+            turn_id=reply.turn_id,
+            external_id=f"reply:{reply.id}",  # ours, so that it meets no person's message id
+            author_id=None,
+            text=reply.text,
+            reply_to=reply.reply_to,
+            position=(answered.position or 0.0) + 0.5,
+            sent_at=tx.now,
+            received_at=tx.now,
+        )
+    )
+
+
+def try_later(tx: Transaction, reply: LeasedReply, wait: timedelta, reason: str, *, in_doubt: bool) -> None:
+    """Put the reply back; nobody touches it before `wait` is over. Raises LeaseLost."""
+    _require(
+        tx.change(
+            update(replies)
+            .where(_held(reply))
+            .values(
+                state=ReplyState.READY,
+                next_try_at=tx.now + wait,
+                reason=reason,
+                in_doubt=in_doubt,
+                lease_token=None,
+                lease_until=None,
+            )
+        ),
+        reply,
+    )
+
+
+def mark_failed(tx: Transaction, reply: LeasedReply, reason: str) -> None:
+    """This reply will never be posted. Raises LeaseLost."""
+    _require(
+        tx.change(
+            update(replies)
+            .where(_held(reply))
+            .values(state=ReplyState.FAILED, reason=reason, lease_token=None, lease_until=None)
+        ),
+        reply,
+    )
+    tx.wake("turns")
+    tx.wake("outbox")
+
+
+def return_expired_leases(tx: Transaction) -> int:
+    """Replies whose poster has not been heard of wait again; what it was about to post stays in doubt."""
+    return _return(tx, replies.c.lease_until < tx.now)
+
+
+def return_leases_of(tx: Transaction, platform: str, holder_prefix: str) -> int:
+    """The same for posters of this platform that are known to be dead."""
+    here = select(channels.c.id).where(channels.c.platform == platform)
+    dead = replies.c.lease_holder.startswith(holder_prefix, autoescape=True)
+    return _return(tx, dead & replies.c.channel_id.in_(here))
+
+
+def _return(tx: Transaction, condition: ColumnElement[bool]) -> int:
+    count = tx.change(
+        update(replies)
+        .where(is_open_reply(replies, ReplyState.POSTING), condition)
+        .values(state=ReplyState.READY, lease_token=None, lease_until=None)
+    )
+    if count:
+        tx.wake("outbox")
+    return count
+
+
+def next_due(tx: Transaction, platform: str) -> float | None:
+    """Seconds until the earliest waiting reply of a platform is due; None if none waits."""
+    earliest = tx.execute(
+        select(func.min(replies.c.next_try_at))
+        .join(channels, channels.c.id == replies.c.channel_id)
+        .where(channels.c.platform == platform, is_open_reply(replies, ReplyState.READY))
+    ).scalar_one_or_none()
+    return None if earliest is None else max(0.0, (earliest - tx.now).total_seconds())
+
+
+def is_idle(tx: Transaction, platform: str, address: str) -> bool:
+    """Whether nothing waits to be posted in a channel."""
+    row = tx.execute(
+        select(replies.c.id)
+        .join(channels, channels.c.id == replies.c.channel_id)
+        .where(
+            channels.c.platform == platform,
+            channels.c.address == address,
+            is_open_reply(),
+        )
+        .limit(1)
+    ).first()
+    return row is None
+
+
+def _held(reply: LeasedReply) -> ColumnElement[bool]:
+    return (
+        (replies.c.id == reply.id)
+        & is_open_reply(replies, ReplyState.POSTING)
+        & (replies.c.lease_token == reply.token)
+    )
+
+
+def _require(changed: int, reply: LeasedReply) -> None:
+    if not changed:
+        raise _lost(reply)
+
+
+def _lost(reply: LeasedReply) -> LeaseLost:
+    return LeaseLost(f"reply {reply.id} is not ours any more")

@@ -71,9 +71,11 @@ class Head:
     def _forward(self, batch: list[list[int]]) -> list[float]:
         longest = max(map(len, batch))
         pad = min(self._dialect.stop_ids)
-        # Padding stands on the right, where causal attention does not look, so it needs no mask.
-        ids = torch.tensor([row + [pad] * (longest - len(row)) for row in batch], device=self._model.device)
-        hidden: Tensor = self._model.transformer(ids, use_cache=False).last_hidden_state  # (B, T, D)
+        ids = torch.tensor([row + [pad] * (longest - len(row)) for row in batch], device=self._model.device)  # (B, T)
+        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in batch], device=ids.device)
+        hidden: Tensor = self._model.transformer(
+            ids, attention_mask=mask, use_cache=False
+        ).last_hidden_state  # (B, T, D)
         last = torch.tensor([len(row) - 1 for row in batch], device=ids.device)
         logits = self._model.score(hidden[torch.arange(len(batch), device=ids.device), last])  # (B, 1)
         return [float(score) for score in logits.float().sigmoid().squeeze(-1).tolist()]

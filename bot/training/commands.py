@@ -1,0 +1,157 @@
+"""The training commands of the command line. Torch is imported only when one of them runs."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from bot.generator.errors import GeneratorError
+from bot.training.errors import TrainingError
+
+if TYPE_CHECKING:
+    from bot.training.examples import Share
+
+T = TypeVar("T")
+
+CORPUS_HELP = "NAME=WEIGHT, repeatable: everyday, chitchat, chatterbot; 2 reads it twice an epoch, 0.5 half of it."
+
+
+@click.command("train")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory of the new checkpoint.")
+@click.option("--from-scratch", is_flag=True, help="Start with random weights and a tokenizer of its own.")
+@click.option("--checkpoint", help='Go on from this one: "starter", a directory, or a hub id.')
+@click.option("--layers", type=click.IntRange(1), default=6, show_default=True, help="From scratch: depth.")
+@click.option("--width", type=click.IntRange(16), default=256, show_default=True, help="From scratch: width.")
+@click.option("--vocab-size", type=click.IntRange(300), default=6000, show_default=True, help="From scratch: tokens.")
+@click.option("--corpus", "corpora", multiple=True, default=("everyday=1",), show_default=True, help=CORPUS_HELP)
+@click.option("--epochs", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="End after this time, well annealed.")
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=2e-3, show_default=True)
+@click.option("--dtype", type=click.Choice(["bf16", "float32"]), default="bf16", show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+def train(
+    out: Path,
+    from_scratch: bool,
+    checkpoint: str | None,
+    layers: int,
+    width: int,
+    vocab_size: int,
+    corpora: tuple[str, ...],
+    epochs: int,
+    minutes: float | None,
+    learning_rate: float,
+    dtype: str,
+    seed: int,
+) -> None:
+    """Train a generator. Started again with the same --out, it goes on where it stopped."""
+
+    def work() -> None:
+        from bot.training.finetune import Plan, Shape
+        from bot.training.finetune import train as carry_out
+
+        shape = Shape(layers=layers, width=width, vocabulary_size=vocab_size) if from_scratch else None
+        carry_out(
+            Plan(
+                out=out,
+                shares=_shares(corpora),
+                shape=shape,
+                checkpoint=checkpoint,
+                epochs=epochs,
+                minutes=minutes,
+                learning_rate=learning_rate,
+                bf16=dtype == "bf16",
+                seed=seed,
+            )
+        )
+
+    _reported(work)
+    click.echo(f"The generator is in {out}.")
+
+
+@click.command("train-ranker")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory of the new ranker.")
+@click.option("--generator", default="starter", show_default=True, help="Its trunk is the start; it also errs for us.")
+@click.option("--corpus", "corpora", multiple=True, default=("everyday=1",), show_default=True, help=CORPUS_HELP)
+@click.option("--epochs", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="End after this time, well annealed.")
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=3e-4, show_default=True)
+@click.option("--dtype", type=click.Choice(["bf16", "float32"]), default="bf16", show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+def train_ranker(
+    out: Path,
+    generator: str,
+    corpora: tuple[str, ...],
+    epochs: int,
+    minutes: float | None,
+    learning_rate: float,
+    dtype: str,
+    seed: int,
+) -> None:
+    """Train a ranker that tells a fitting reply from others."""
+
+    def work() -> None:
+        from bot.training.ranker import RankerPlan
+        from bot.training.ranker import train_ranker as carry_out
+
+        carry_out(
+            RankerPlan(
+                out=out,
+                generator=generator,
+                shares=_shares(corpora),
+                minutes=minutes,
+                epochs=epochs,
+                learning_rate=learning_rate,
+                bf16=dtype == "bf16",
+                seed=seed,
+            )
+        )
+
+    _reported(work)
+    click.echo(f"The ranker is in {out}.")
+
+
+@click.command("evaluate")
+@click.option("--checkpoint", default="starter", show_default=True, help="The generator.")
+@click.option("--ranker", default="starter", show_default=True, help="The ranker.")
+@click.option("--corpus", default="everyday", show_default=True, help="Whose held-out part is used.")
+def evaluate(checkpoint: str, ranker: str, corpus: str) -> None:
+    """Held-out perplexity of a generator, and how often a ranker finds the real reply among ten."""
+
+    def work() -> tuple[float, float]:
+        from bot.generator.ranking.ranker import load_ranker
+        from bot.training.evaluate import hits_at_one, perplexity
+
+        head = load_ranker(ranker, name="human_vs_rand")
+        return perplexity(checkpoint, corpus), hits_at_one(head, corpus)
+
+    tokens, hits = _reported(work)
+    click.echo(f"perplexity of held-out {corpus} replies: {tokens:.2f}")
+    click.echo(f"the ranker finds the real reply among ten: {hits:.1%}")
+
+
+def _reported(work: Callable[[], T]) -> T:
+    """A user's mistake ends in one line, not in a traceback."""
+    try:
+        return work()
+    except (TrainingError, GeneratorError) as error:
+        raise click.ClickException(str(error)) from error
+    except ImportError as error:
+        raise click.ClickException(f"Training needs more packages ({error}): pip install 'banter[train]'.") from error
+
+
+def _shares(corpora: tuple[str, ...]) -> list["Share"]:
+    from bot.training.corpora.registry import corpus_named
+    from bot.training.examples import Share
+
+    shares = []
+    for given in corpora:
+        name, _, weight = given.partition("=")
+        corpus_named(name)
+        try:
+            shares.append(Share(name, float(weight or 1)))
+        except ValueError:
+            raise TrainingError(
+                f"--corpus {given}: {weight!r} is no number. Write NAME=WEIGHT, as everyday=2."
+            ) from None
+    return shares

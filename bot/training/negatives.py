@@ -1,0 +1,103 @@
+"""Replies that do not fit: what a ranker learns to tell from the reply that a person wrote."""
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bot.generator.candidates import GenerationRequest
+from bot.generator.decoding import Decoding
+from bot.generator.dialects.base import BOT, Utterance
+from bot.generator.engine import Generator
+from bot.training.corpora.dialogue import Dialogue
+from bot.training.examples import utterances_of
+
+_ROWS = 64
+_SAME = 0.5
+"""From this share of common words on, a generated reply is too near the real one to be called wrong."""
+
+_SAMPLING = Decoding(
+    candidates=1,
+    max_new_tokens=48,
+    min_new_tokens=1,
+    temperature=0.9,
+    top_k=40,
+    top_p=0.95,
+    repetition_penalty=1.0,
+    no_repeat_ngram=0,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """A context, the reply that was given, and replies that were not."""
+
+    context: tuple[Utterance, ...]
+    reply: str
+    wrong: tuple[str, ...]
+
+
+class ReplyPool:
+    """Every reply of a corpus, by topic."""
+
+    def __init__(self, dialogues: Sequence[Dialogue]) -> None:
+        self._by_topic: dict[str, list[str]] = defaultdict(list)
+        for dialogue in dialogues:
+            self._by_topic[dialogue.topic] += dialogue.turns[1::2]
+        self._all = [reply for replies in self._by_topic.values() for reply in replies]
+
+    def other(self, reply: str, rng: random.Random) -> str:
+        """A reply to something else."""
+        return _another(self._all, reply, rng)
+
+    def same_topic(self, topic: str, reply: str, rng: random.Random) -> str:
+        """A reply to something else of the same topic."""
+        return _another(self._by_topic.get(topic) or self._all, reply, rng)
+
+
+def contrasts(dialogues: Sequence[Dialogue], rng: random.Random) -> list[Contrast]:
+    """One reply of every dialogue against one from anywhere and one of its topic or from earlier in the talk."""
+    pool = ReplyPool(dialogues)
+    found = []
+    for dialogue in dialogues:
+        utterances = utterances_of(dialogue)
+        places = [n for n, utterance in enumerate(utterances) if utterance.speaker == BOT]
+        place = rng.choice(places)
+        reply = utterances[place].text
+        said = [utterances[n].text for n in places if n != place]
+        near = rng.choice(said) if said and rng.random() < 0.3 else pool.same_topic(dialogue.topic, reply, rng)
+        found.append(Contrast(tuple(utterances[:place]), reply, (pool.other(reply, rng), near)))
+    return found
+
+
+def with_generated(found: Sequence[Contrast], generator: Generator, rng: random.Random) -> list[Contrast]:
+    """Add the generator's own reply to each context, where it is not nearly the real one."""
+    longest = generator.context_limit - _SAMPLING.max_new_tokens
+    harder: list[Contrast] = []
+    for start in range(0, len(found), _ROWS):
+        part = found[start : start + _ROWS]
+        requests = [
+            GenerationRequest(
+                input_ids=tuple(generator.dialect.encode(contrast.context, longest)),
+                decoding=_SAMPLING,
+                seed=rng.getrandbits(63),
+            )
+            for contrast in part
+        ]
+        for contrast, candidates in zip(part, generator.generate(requests), strict=True):
+            texts = [c.text for c in candidates if c.text and _overlap(c.text, contrast.reply) < _SAME]
+            harder.append(Contrast(contrast.context, contrast.reply, (*contrast.wrong, *texts)))
+    return harder
+
+
+def _another(replies: Sequence[str], reply: str, rng: random.Random) -> str:
+    for _ in range(8):
+        other = rng.choice(replies)
+        if other.lower() != reply.lower():
+            return other
+    return reply[::-1]  # a corpus of one reply: its mirror image is surely no reply
+
+
+def _overlap(left: str, right: str) -> float:
+    a, b = set(left.lower().split()), set(right.lower().split())
+    return len(a & b) / max(1, len(a | b))

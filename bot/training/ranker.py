@@ -1,0 +1,165 @@
+"""Train a ranker: which of two replies did a person really give? (DialogRPT's objective, arXiv:2009.06978)"""
+
+import logging
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+from transformers import GPT2ForSequenceClassification
+
+from bot.generator.checkpoints import locate
+from bot.generator.dialects.base import BOT, Dialect, Utterance
+from bot.generator.engine import load_generator
+from bot.generator.tokenization import load_tokenizer
+from bot.training.corpora.registry import corpus_named
+from bot.training.errors import TrainingError
+from bot.training.examples import Share
+from bot.training.negatives import Contrast, contrasts, with_generated
+from bot.training.run import OrderedTrainer, run
+from bot.training.tokenizer import save_tokenizer
+
+log = logging.getLogger(__name__)
+
+CONTEXT_TOKENS = 128
+TOKENS_PER_BATCH = 4096
+_STRETCH = 2048
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankerPlan:
+    """One training run, from the trunk of `generator`, which also writes a part of the wrong replies."""
+
+    out: Path
+    generator: str
+    shares: Sequence[Share]
+    minutes: float | None = None
+    epochs: int = 1
+    learning_rate: float = 3e-4
+    bf16: bool = True
+    seed: int = 0
+
+
+class ContrastTrainer(OrderedTrainer):
+    """The first row of a group is the real reply, the others are wrong."""
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Mean of -log(e^right / (e^right + e^wrong)) over all pairs of a right and a wrong reply."""
+        hidden = model.transformer(inputs["input_ids"], use_cache=False).last_hidden_state  # (B, T, D)
+        rows = torch.arange(hidden.shape[0], device=hidden.device)
+        logits = model.score(hidden[rows, inputs["last"]]).float().squeeze(-1)  # (B)
+        wrong = inputs["right"] >= 0
+        loss = -F.logsigmoid(logits[inputs["right"][wrong]] - logits[wrong]).mean()
+        return (loss, {"logits": logits}) if return_outputs else loss
+
+
+class ContrastBatches(Dataset[dict[str, torch.Tensor]]):
+    """Groups of about equal length in padded batches.
+
+    `right` (B) is the row of the real reply for a wrong one, and -1 for a real one; `last` (B) is the last token.
+    """
+
+    def __init__(self, found: Sequence[Contrast], dialect: Dialect, max_tokens: int, seed: int) -> None:
+        self._pad_id = min(dialect.stop_ids)
+        rng = random.Random(seed)
+        groups = [encode_group(contrast, dialect, max_tokens) for contrast in found]
+        rng.shuffle(groups)
+        self._batches: list[list[list[list[int]]]] = []
+        for start in range(0, len(groups), _STRETCH):
+            stretch = sorted(groups[start : start + _STRETCH], key=_width)
+            batches = list(_cut(stretch))
+            rng.shuffle(batches)
+            self._batches += batches
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
+        rows: list[list[int]] = []
+        right: list[int] = []
+        for group in self._batches[number]:
+            right += [-1, *([len(rows)] * (len(group) - 1))]
+            rows += group
+        longest = max(map(len, rows))
+        return {
+            "input_ids": torch.tensor([row + [self._pad_id] * (longest - len(row)) for row in rows]),
+            "last": torch.tensor([len(row) - 1 for row in rows]),
+            "right": torch.tensor(right),
+        }
+
+
+def encode_group(contrast: Contrast, dialect: Dialect, max_tokens: int) -> list[list[int]]:
+    """The context with every reply, as a ranker reads it: no end after the reply."""
+    return [
+        dialect.encode([*contrast.context, Utterance(BOT, reply)], max_tokens + 1)[:-1]
+        for reply in (contrast.reply, *contrast.wrong)
+    ]
+
+
+def train_ranker(plan: RankerPlan) -> None:
+    """Carry the plan out; `plan.out` then holds a checkpoint that `load_ranker` takes."""
+    torch.manual_seed(plan.seed)
+    rng = random.Random(plan.seed)
+    plan.out.mkdir(parents=True, exist_ok=True)
+    generator = load_generator(plan.generator)
+    directory = locate(plan.generator, starter="generator")
+    save_tokenizer(load_tokenizer(directory), plan.out)
+    right = _training_contrasts(plan, rng)
+    log.info("generating_wrong_replies", extra={"contexts": len(right)})
+    batches = ContrastBatches(with_generated(right, generator, rng), generator.dialect, CONTEXT_TOKENS, plan.seed)
+    aside = contrasts(list(corpus_named(plan.shares[0].corpus).held_out()), random.Random(0))
+    held_out = ContrastBatches(
+        with_generated(aside, generator, random.Random(0)), generator.dialect, CONTEXT_TOKENS, seed=0
+    )
+    end = min(generator.dialect.stop_ids)
+    model = GPT2ForSequenceClassification.from_pretrained(directory, num_labels=1, pad_token_id=end)
+    run(
+        ContrastTrainer,
+        model,
+        batches,
+        held_out,
+        out=plan.out,
+        epochs=plan.epochs,
+        minutes=plan.minutes,
+        learning_rate=plan.learning_rate,
+        bf16=plan.bf16,
+        seed=plan.seed,
+    )
+    model.save_pretrained(plan.out)
+    log.info("ranker_saved", extra={"path": str(plan.out)})
+
+
+def _training_contrasts(plan: RankerPlan, rng: random.Random) -> list[Contrast]:
+    if not plan.shares:
+        raise TrainingError("Give at least one --corpus NAME=WEIGHT.")
+    found: list[Contrast] = []
+    for share in plan.shares:
+        left = share.weight
+        while left > 0:
+            dialogues = list(corpus_named(share.corpus).training_pass(rng))
+            found += contrasts(dialogues[: round(len(dialogues) * min(left, 1.0))], rng)
+            left -= 1.0
+    return found
+
+
+def _width(group: Sequence[Sequence[int]]) -> int:
+    return max(map(len, group))
+
+
+def _cut(groups: Sequence[list[list[int]]]) -> Iterator[list[list[list[int]]]]:
+    batch: list[list[list[int]]] = []
+    rows = 0
+    for group in groups:  # ascending widths, so the newest is the widest
+        if batch and (rows + len(group)) * _width(group) > TOKENS_PER_BATCH:
+            yield batch
+            batch, rows = [], 0
+        batch.append(group)
+        rows += len(group)
+    if batch:
+        yield batch

@@ -1,0 +1,345 @@
+"""The sections of config.yaml, one class each, one sentence under each key.
+
+Pure data: what a value means to the bot is the business of the part that is given the section.
+"""
+
+import re
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, StringConstraints, field_validator
+
+from bot.config_errors import shown
+from bot.config_values import Cron, Duration, Listen, PlatformId, Rate, RateLimit, Section, Switch, WebUrl
+from moderation.policy import ModerationSettings
+
+Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]
+Checkpoint = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4096)]
+
+_SCHEMES = ("sqlite", "sqlite+aiosqlite", "postgresql", "postgresql+asyncpg", "postgresql+psycopg")
+_SECOND, _MINUTE, _HOUR, _DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+
+
+class Bot(Section):
+    """Who the bot is everywhere."""
+
+    name: Word = Field(
+        "Banter", description="The bot's name; where triggers.group.names is left out, it calls the bot."
+    )
+    persona: str = Field("default", description="Which entry of `personas` speaks where nothing else is chosen.")
+    language: str = Field(
+        "en", pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$", description="Language that the bot is talked to in, like en."
+    )
+    operators: tuple[PlatformId, ...] = Field(
+        (), description='People who may do everything, as platform:id, like "telegram:123".'
+    )
+
+
+class Terminal(Section):
+    """Talking to the bot in the terminal that it was started in."""
+
+    enabled: Switch = Field("auto", description="auto: when no platform has a token.")
+
+
+class Webhook(Section):
+    """Where Telegram delivers to, instead of being polled."""
+
+    url: WebUrl | None = Field(None, description="Public https address that Telegram posts updates to.")
+    listen: str = Field("127.0.0.1", min_length=1, max_length=255, description="Address of this machine to listen on.")
+    port: int = Field(8443, ge=1, le=65535, description="Port to listen on.")
+    secret: SecretStr | None = Field(None, description="Shared with Telegram, so that nobody else can post updates.")
+
+    @field_validator("secret")
+    @classmethod
+    def _characters(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret and not re.fullmatch(r"[A-Za-z0-9_-]{1,256}", secret.get_secret_value()):
+            raise ValueError("the secret may hold A-Z, a-z, 0-9, _ and - only, 1 to 256 of them")
+        return secret
+
+
+class Telegram(Section):
+    """The bot on Telegram."""
+
+    enabled: Switch = Field("auto", description="auto: when there is a token.")
+    token: SecretStr | None = Field(None, description='The token from @BotFather, best as "${TELEGRAM_BOT_TOKEN}".')
+    mode: Literal["polling", "webhook"] = Field(
+        "polling", description="polling asks Telegram for messages and works anywhere; webhook needs a public address."
+    )
+    api_url: WebUrl = Field("https://api.telegram.org", description="Bot API server; another one if you host your own.")
+    webhook: Webhook = Field(default_factory=Webhook, description="Used when mode is webhook.")
+
+
+class Discord(Section):
+    """The bot on Discord."""
+
+    enabled: Switch = Field("auto", description="auto: when there is a token.")
+    token: SecretStr | None = Field(None, description='The token from the portal, best as "${DISCORD_BOT_TOKEN}".')
+    message_content: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Reading what does not mention the bot needs an intent from the portal; auto does without.",
+    )
+    api_url: WebUrl = Field(
+        "https://discord.com/api/v10", description="Discord's REST address; another one for a proxy."
+    )
+
+
+class Channels(Section):
+    """The places where people talk to the bot."""
+
+    terminal: Terminal = Field(default_factory=Terminal, description="The terminal that the bot was started in.")
+    telegram: Telegram = Field(default_factory=Telegram, description="Telegram chats, groups and topics.")
+    discord: Discord = Field(default_factory=Discord, description="Discord servers, threads and direct messages.")
+
+    def enabled_platforms(self) -> tuple[str, ...]:
+        """Names of what is to be connected: platforms that have a token and are not off, else the terminal."""
+        platforms = {"telegram": self.telegram, "discord": self.discord}
+        wanted = [name for name, one in platforms.items() if one.token is not None and one.enabled is not False]
+        if self.terminal.enabled is True or (self.terminal.enabled == "auto" and not wanted):
+            wanted.append("terminal")
+        return tuple(wanted)
+
+
+class GroupTriggers(Section):
+    """What calls the bot where several people talk."""
+
+    mention: bool = Field(True, description="Answer when mentioned with @.")
+    reply: bool = Field(True, description="Answer replies to the bot's own messages.")
+    names: tuple[Word, ...] = Field(
+        ("Banter",),
+        max_length=50,
+        description="Words that call the bot, * standing for any letters; left out: the bot's name; []: none.",
+    )
+    always_in: tuple[Word, ...] = Field(
+        (), max_length=1000, description="Ids of channels where every message is answered, without a mention."
+    )
+    continue_threads: bool = Field(True, description="Go on without a mention in threads that the bot opened.")
+
+
+class Unsolicited(Section):
+    """Joining in without being asked. Off unless you set a chance."""
+
+    chance: float = Field(
+        0.0, ge=0.0, le=1.0, description="Probability that a message nobody meant for it is answered."
+    )
+    decay: Duration = Field(
+        10 * _MINUTE, ge=_SECOND, description="The chance halves for each such time since the bot last spoke there."
+    )
+    max_per_hour: int = Field(4, ge=0, le=1000, description="Most such replies per channel and hour.")
+
+
+class BotTriggers(Section):
+    """Other bots, ignored unless they are listed."""
+
+    allow: tuple[Word, ...] = Field((), max_length=1000, description='Bots that are answered, as "discord:456".')
+    max_turns: int = Field(6, ge=1, le=1000, description="Most replies to bots in one channel within the window.")
+    window: Duration = Field(_MINUTE, ge=_SECOND, description="Time over which these replies are counted.")
+
+
+class Triggers(Section):
+    """When the bot answers."""
+
+    private: Literal["always", "off"] = Field("always", description="Private chats: answer always, or only commands.")
+    group: GroupTriggers = Field(default_factory=GroupTriggers, description="Groups, servers, topics and threads.")
+    unsolicited: Unsolicited = Field(default_factory=Unsolicited, description="Joining in without being asked.")
+    bots: BotTriggers = Field(default_factory=BotTriggers, description="Other bots.")
+    quiet_time: Duration = Field(
+        timedelta(seconds=1.5), le=_MINUTE, description="Messages of one person closer together than this are one turn."
+    )
+
+
+class Model(Section):
+    """The model that writes replies. Changes need a restart."""
+
+    checkpoint: Checkpoint = Field(
+        "starter", description="starter (ships with Banter), a hub id like microsoft/DialoGPT-medium, or a folder."
+    )
+    dialect: str = Field("auto", description="How the checkpoint writes a talk; auto reads it from the checkpoint.")
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|mps|cuda(:\d{1,2})?)$", description="auto, cpu, cuda, cuda:N or mps."
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="Number format of the weights; auto chooses by device."
+    )
+    engine: str = Field("builtin", description="What runs the model; this version has the built-in engine only.")
+
+    @field_validator("engine")
+    @classmethod
+    def _builtin_only(cls, engine: str) -> str:
+        if engine != "builtin":
+            raise ValueError(
+                f"{shown(engine)} cannot be used: this version has the built-in engine only; allowed: builtin"
+            )
+        return engine
+
+
+class RankerHead(Section):
+    """One model that scores candidates."""
+
+    name: Word = Field(description="Name under which its scores are kept.")
+    checkpoint: Checkpoint = Field(description="starter, a hub id like microsoft/DialogRPT-updown, or a folder.")
+    weight: float = Field(1.0, ge=-10.0, le=10.0, description="Share in the mean; negative prefers low scores.")
+
+
+class Penalties(Section):
+    """How much of a candidate's score a fault takes away: 0 nothing, 1 everything."""
+
+    repeat: float = Field(0.6, ge=0.0, le=1.0, description="Repeats what the bot said before in the conversation.")
+    echo: float = Field(0.8, ge=0.0, le=1.0, description="Says back what it was just told.")
+    contradiction: float = Field(0.5, ge=0.0, le=1.0, description="Contradicts one of the persona's facts.")
+
+
+class Ranking(Section):
+    """How the best candidate is chosen."""
+
+    mix: float = Field(
+        0.8, ge=0.0, le=1.0, description="Share of the rankers; the rest is the generator's own probability."
+    )
+    prior: tuple[RankerHead, ...] = Field(
+        (RankerHead(name="human_vs_rand", checkpoint="starter"),),
+        max_length=8,
+        description="Rankers whose weighted mean is multiplied with that of cond.",
+    )
+    cond: tuple[RankerHead, ...] = Field((), max_length=8, description="Rankers that count where prior lets them.")
+    penalties: Penalties = Field(default_factory=Penalties, description="What known faults take away.")
+
+
+class OnAllBlocked(StrEnum):
+    """What happens when moderation lets no candidate through."""
+
+    RESAMPLE = "resample"
+    SAFE_LINE = "safe_line"
+    SILENT = "silent"
+
+
+class Moderation(ModerationSettings, Section):
+    """What must not be said, and what happens then."""
+
+    on_all_blocked: OnAllBlocked = Field(
+        OnAllBlocked.RESAMPLE,
+        description="No candidate may be said: resample tries once more, then a safe line; or safe_line, or silent.",
+    )
+
+    def rules(self) -> ModerationSettings:
+        """The part that the moderator works by."""
+        return ModerationSettings.model_validate({key: getattr(self, key) for key in ModerationSettings.model_fields})
+
+
+class History(Section):
+    """What the bot remembers while it talks."""
+
+    turns: int = Field(8, ge=1, le=100, description="Most turns that the model reads.")
+    tokens: int = Field(256, ge=16, le=4096, description="Most tokens that the model reads; the oldest turns go first.")
+    forget_after: Duration = Field(
+        12 * _HOUR, ge=_SECOND, description="A conversation that was silent for so long starts anew."
+    )
+    group_lines: Literal["addressed", "all"] = Field(
+        "addressed", description="In groups keep only what was meant for the bot, or all that it can see, as context."
+    )
+
+
+class Limits(Section):
+    """How much is answered. Who asks for more gets one polite notice."""
+
+    user: RateLimit = Field(Rate(10, _MINUTE), description="Most messages answered for one person.")
+    channel: RateLimit = Field(Rate(30, _MINUTE), description="Most messages answered in one channel.")
+    queue_per_channel: int = Field(3, ge=1, le=1000, description="Most turns of one channel that wait for a reply.")
+    queue_total: int = Field(500, ge=1, le=1_000_000, description="Most turns that wait for a reply.")
+    reply_timeout: Duration = Field(
+        30 * _SECOND, ge=_SECOND, le=_HOUR, description="Longest time for writing one reply."
+    )
+
+
+class Feedback(Section):
+    """Reserved: this version accepts only the values shown."""
+
+    buttons: Literal["quiet"] = Field("quiet", description="Reserved for buttons under replies; quiet shows none.")
+    train: Literal["off"] = Field("off", description="Reserved for learning from feedback; off.")
+
+
+class Backfill(Section):
+    """What was said on Discord while the bot was away."""
+
+    age: Duration = Field(15 * _MINUTE, le=_DAY, description="Missed messages up to this old are answered; 0s: none.")
+    per_channel: int = Field(50, ge=0, le=1000, description="Most missed messages fetched per channel.")
+
+
+class Intake(Section):
+    """How messages reach the bot. Changes need a restart."""
+
+    backfill: Backfill = Field(default_factory=Backfill, description="Messages that were missed.")
+
+
+class TrainingConsent(Section):
+    """Whether people's messages may be used for training."""
+
+    telegram: Literal["opt_in", "never"] = Field("opt_in", description="opt_in: only of people who agreed.")
+    discord: Literal["never"] = Field("never", description="Discord's developer terms allow no training on messages.")
+
+
+class Privacy(Section):
+    """What is kept of people's words."""
+
+    retention: Duration = Field(90 * _DAY, ge=_DAY, description="Messages are deleted after this time, in days.")
+    log_text: bool = Field(False, description="Write people's words into the log; for debugging on your own machine.")
+    training: TrainingConsent = Field(default_factory=TrainingConsent, description="Use of messages for training.")
+
+
+def _database_url(url: str) -> str:
+    scheme, separator, rest = url.strip().partition("://")
+    if not separator or scheme not in _SCHEMES:
+        raise ValueError(
+            f"{shown(scheme) if separator else 'this'} is no supported database; "
+            'allowed: "sqlite:///data/banter.db" or "postgresql://USER:PASSWORD@HOST/NAME"'
+        )
+    if scheme.startswith("sqlite") and (not rest.startswith("/") or not rest.strip("/") or ":memory:" in rest):
+        raise ValueError('the database needs a file; allowed: "sqlite:///data/banter.db"')
+    try:
+        host = urlsplit(url.strip()).hostname
+    except ValueError:
+        host = None
+    if scheme.startswith("postgresql") and not host:
+        raise ValueError('the database needs a host; allowed: "postgresql://USER:PASSWORD@HOST/NAME"')
+    return url.strip()
+
+
+def hide_password(url: str) -> str:
+    """A database URL as it may be shown."""
+    return re.sub(r"(?<=://)([^:/@]*):.*@", r"\1:***@", url)
+
+
+class Storage(Section):
+    """Where messages and replies are kept. Changes need a restart."""
+
+    url: Annotated[str, AfterValidator(_database_url), PlainSerializer(hide_password)] = Field(
+        "sqlite:///data/banter.db",
+        validate_default=True,
+        repr=False,
+        description="sqlite:///FILE, relative to the folder of this file, or postgresql://USER:PASSWORD@HOST/NAME.",
+    )
+
+
+class Jobs(Section):
+    """What is done on schedule, as cron lines (minute hour day month weekday, in UTC), or off. Needs a restart."""
+
+    retention: Cron = Field("0 4 * * *", description="Delete what is older than privacy.retention.")
+    backup: Cron = Field("0 3 * * *", description="Copy the database (SQLite only).")
+    keep_backups: int = Field(7, ge=1, le=1000, description="So many of the newest backups are kept.")
+
+
+class Web(Section):
+    """The page for operators, metrics and health. Changes need a restart."""
+
+    enabled: bool = Field(False, description="Whether it listens at all.")
+    listen: Listen = Field("127.0.0.1:8080", description="HOST:PORT; 127.0.0.1 is reached from this machine only.")
+    token: SecretStr | None = Field(None, description="Asked for before anything is shown; needed beyond this machine.")
+
+
+class Logs(Section):
+    """What the bot tells about its work. Changes need a restart."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is told.")
+    format: Literal["auto", "console", "json"] = Field(
+        "console", description="console for people, json for machines; auto: json when not in a terminal."
+    )

@@ -82,13 +82,14 @@ SECRETS: tuple[KeyPath, ...] = (
 class Config(Section):
     """All of config.yaml. Sections that need a restart say so."""
 
-    version: Literal[1] = Field(1, description="Version of this file's format.")
+    version: Literal[1] = Field(default=1, description="Version of this file's format.")
     bot: Bot = Field(default_factory=Bot, description="Name, first persona, language, operators.")
     channels: Channels = Field(default_factory=Channels, description="Where people talk to it. Needs a restart.")
     triggers: Triggers = Field(default_factory=Triggers, description="When it answers.")
     model: Model = Field(default_factory=Model, description="What writes the replies. Needs a restart.")
     decoding: dict[str, Decoding] = Field(
-        default_factory=lambda: {"default": Decoding()}, description="Ways of writing, by name; personas choose one."
+        default_factory=lambda: {"default": Decoding.model_validate({})},
+        description="Ways of writing, by name; personas choose one.",
     )
     ranking: Ranking = Field(default_factory=Ranking, description="How the best candidate is chosen.")
     personas: dict[str, Persona] = Field(
@@ -100,14 +101,17 @@ class Config(Section):
     feedback: Feedback = Field(default_factory=Feedback, description="Reserved.")
     intake: Intake = Field(default_factory=Intake, description="How missed messages are fetched. Needs a restart.")
     delivery: Literal["at_least_once", "at_most_once"] = Field(
-        "at_least_once", description="When it is unknown whether a reply was posted: post it again, or leave it."
+        default="at_least_once",
+        description="When it is unknown whether a reply was posted: post it again, or leave it.",
     )
     privacy: Privacy = Field(default_factory=Privacy, description="What is kept, and for how long.")
     storage: Storage = Field(default_factory=Storage, description="The database. Needs a restart.")
     jobs: Jobs = Field(default_factory=Jobs, description="What is done on schedule. Needs a restart.")
     web: Web = Field(default_factory=Web, description="The operators' page. Needs a restart.")
     logs: Logs = Field(default_factory=Logs, description="What is logged, and how. Needs a restart.")
-    overrides: tuple[Override, ...] = Field((), max_length=10_000, description="Other settings for some places.")
+    overrides: tuple[Override, ...] = Field(
+        default=(), max_length=10_000, description="Other settings for some places."
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -152,7 +152,7 @@ def _override_key(config: "Config", key: str, value: Any, path: KeyPath) -> Faul
 def _base(config: "Config") -> ChannelSettings:
     """What overrides are tried on; whole even where the configured persona is not."""
     persona = config.personas.get(config.bot.persona, Persona())
-    decoding = config.decoding.get(persona.decoding, Decoding())
+    decoding = config.decoding.get(persona.decoding, Decoding.model_validate({}))
     return config.settings_of(config.bot.persona, persona, decoding)
 
 

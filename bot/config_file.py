@@ -16,10 +16,10 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import (
     AliasEvent,
     CollectionEndEvent,
+    CollectionStartEvent,
     DocumentStartEvent,
     Event,
     MappingStartEvent,
-    NodeEvent,
     ScalarEvent,
     SequenceStartEvent,
 )
@@ -158,7 +158,7 @@ class _Builder:
                 self._stack.pop().open = False
             elif isinstance(event, AliasEvent):
                 self._place(self._anchored(event))
-            elif isinstance(event, NodeEvent):
+            elif isinstance(event, ScalarEvent | CollectionStartEvent):
                 self._start(event)
 
     def document(self) -> Document:
@@ -171,7 +171,7 @@ class _Builder:
             raise self._stop("is not a list of settings", "write it as lines of key: value")
         return Document(data=data, lines=self._lines, problems=self._problems)
 
-    def _start(self, event: Event) -> None:
+    def _start(self, event: ScalarEvent | CollectionStartEvent) -> None:
         if event.ctag is not None and str(event.ctag) not in ("!", "!!str", "tag:yaml.org,2002:str"):
             raise self._stop(f"the tag {shown(str(event.ctag))} is not allowed", "write the plain value")
         node = _Node(self.line)

@@ -22,10 +22,10 @@ SomeModel = TypeVar("SomeModel", bound=BaseModel)
 class Match(Section):
     """Where an override applies: in every channel that fits all that is given."""
 
-    platform: Literal["telegram", "discord", "terminal"] | None = Field(None, description="A whole platform.")
-    discord_server: str | None = Field(None, description="Id of a Discord server.")
-    telegram_chat: str | None = Field(None, description="Id of a Telegram chat, with all its topics.")
-    channel: str | None = Field(None, description="Id of a channel, with the threads or topics in it.")
+    platform: Literal["telegram", "discord", "terminal"] | None = Field(default=None, description="A whole platform.")
+    discord_server: str | None = Field(default=None, description="Id of a Discord server.")
+    telegram_chat: str | None = Field(default=None, description="Id of a Telegram chat, with all its topics.")
+    channel: str | None = Field(default=None, description="Id of a channel, with the threads or topics in it.")
 
     def specificity(self, channel: Channel) -> int | None:
         """How closely this describes `channel`; None where it does not apply."""
@@ -78,10 +78,9 @@ def tree(settings: Mapping[str, Any]) -> dict[str, Any]:
             if not isinstance(node.get(parent), dict):
                 node[parent] = {}
             node = node[parent]
-        earlier = node.get(leaf)
-        grows = isinstance(value, Mapping) and isinstance(earlier, dict)
         fresh = tree(value) if isinstance(value, Mapping) else value
-        node[leaf] = {**earlier, **fresh} if grows else fresh
+        earlier = node.get(leaf)
+        node[leaf] = {**earlier, **fresh} if isinstance(earlier, dict) and isinstance(fresh, dict) else fresh
     return root
 
 

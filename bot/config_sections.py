@@ -26,30 +26,38 @@ class Bot(Section):
     """Who the bot is everywhere."""
 
     name: Word = Field(
-        "Banter", description="The bot's name; where triggers.group.names is left out, it calls the bot."
+        default="Banter", description="The bot's name; where triggers.group.names is left out, it calls the bot."
     )
-    persona: str = Field("default", description="Which entry of `personas` speaks where nothing else is chosen.")
+    persona: str = Field(
+        default="default", description="Which entry of `personas` speaks where nothing else is chosen."
+    )
     language: str = Field(
-        "en", pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$", description="Language that the bot is talked to in, like en."
+        default="en",
+        pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$",
+        description="Language that the bot is talked to in, like en.",
     )
     operators: tuple[PlatformId, ...] = Field(
-        (), description='People who may do everything, as platform:id, like "telegram:123".'
+        default=(), description='People who may do everything, as platform:id, like "telegram:123".'
     )
 
 
 class Terminal(Section):
     """Talking to the bot in the terminal that it was started in."""
 
-    enabled: Switch = Field("auto", description="auto: when no platform has a token.")
+    enabled: Switch = Field(default="auto", description="auto: when no platform has a token.")
 
 
 class Webhook(Section):
     """Where Telegram delivers to, instead of being polled."""
 
-    url: WebUrl | None = Field(None, description="Public https address that Telegram posts updates to.")
-    listen: str = Field("127.0.0.1", min_length=1, max_length=255, description="Address of this machine to listen on.")
-    port: int = Field(8443, ge=1, le=65535, description="Port to listen on.")
-    secret: SecretStr | None = Field(None, description="Shared with Telegram, so that nobody else can post updates.")
+    url: WebUrl | None = Field(default=None, description="Public https address that Telegram posts updates to.")
+    listen: str = Field(
+        default="127.0.0.1", min_length=1, max_length=255, description="Address of this machine to listen on."
+    )
+    port: int = Field(default=8443, ge=1, le=65535, description="Port to listen on.")
+    secret: SecretStr | None = Field(
+        default=None, description="Shared with Telegram, so that nobody else can post updates."
+    )
 
     @field_validator("secret")
     @classmethod
@@ -62,26 +70,33 @@ class Webhook(Section):
 class Telegram(Section):
     """The bot on Telegram."""
 
-    enabled: Switch = Field("auto", description="auto: when there is a token.")
-    token: SecretStr | None = Field(None, description='The token from @BotFather, best as "${TELEGRAM_BOT_TOKEN}".')
-    mode: Literal["polling", "webhook"] = Field(
-        "polling", description="polling asks Telegram for messages and works anywhere; webhook needs a public address."
+    enabled: Switch = Field(default="auto", description="auto: when there is a token.")
+    token: SecretStr | None = Field(
+        default=None, description='The token from @BotFather, best as "${TELEGRAM_BOT_TOKEN}".'
     )
-    api_url: WebUrl = Field("https://api.telegram.org", description="Bot API server; another one if you host your own.")
+    mode: Literal["polling", "webhook"] = Field(
+        default="polling",
+        description="polling asks Telegram for messages and works anywhere; webhook needs a public address.",
+    )
+    api_url: WebUrl = Field(
+        default="https://api.telegram.org", description="Bot API server; another one if you host your own."
+    )
     webhook: Webhook = Field(default_factory=Webhook, description="Used when mode is webhook.")
 
 
 class Discord(Section):
     """The bot on Discord."""
 
-    enabled: Switch = Field("auto", description="auto: when there is a token.")
-    token: SecretStr | None = Field(None, description='The token from the portal, best as "${DISCORD_BOT_TOKEN}".')
+    enabled: Switch = Field(default="auto", description="auto: when there is a token.")
+    token: SecretStr | None = Field(
+        default=None, description='The token from the portal, best as "${DISCORD_BOT_TOKEN}".'
+    )
     message_content: Literal["auto", "on", "off"] = Field(
-        "auto",
+        default="auto",
         description="Reading what does not mention the bot needs an intent from the portal; auto does without.",
     )
     api_url: WebUrl = Field(
-        "https://discord.com/api/v10", description="Discord's REST address; another one for a proxy."
+        default="https://discord.com/api/v10", description="Discord's REST address; another one for a proxy."
     )
 
 
@@ -94,8 +109,14 @@ class Channels(Section):
 
     def enabled_platforms(self) -> tuple[str, ...]:
         """Names of what is to be connected: platforms that have a token and are not off, else the terminal."""
-        platforms = {"telegram": self.telegram, "discord": self.discord}
-        wanted = [name for name, one in platforms.items() if one.token is not None and one.enabled is not False]
+        wanted = [
+            name
+            for name, enabled, token in (
+                ("telegram", self.telegram.enabled, self.telegram.token),
+                ("discord", self.discord.enabled, self.discord.token),
+            )
+            if token is not None and enabled is not False
+        ]
         if self.terminal.enabled is True or (self.terminal.enabled == "auto" and not wanted):
             wanted.append("terminal")
         return tuple(wanted)
@@ -104,48 +125,58 @@ class Channels(Section):
 class GroupTriggers(Section):
     """What calls the bot where several people talk."""
 
-    mention: bool = Field(True, description="Answer when mentioned with @.")
-    reply: bool = Field(True, description="Answer replies to the bot's own messages.")
+    mention: bool = Field(default=True, description="Answer when mentioned with @.")
+    reply: bool = Field(default=True, description="Answer replies to the bot's own messages.")
     names: tuple[Word, ...] = Field(
-        ("Banter",),
+        default=("Banter",),
         max_length=50,
         description="Words that call the bot, * standing for any letters; left out: the bot's name; []: none.",
     )
     always_in: tuple[Word, ...] = Field(
-        (), max_length=1000, description="Ids of channels where every message is answered, without a mention."
+        default=(), max_length=1000, description="Ids of channels where every message is answered, without a mention."
     )
-    continue_threads: bool = Field(True, description="Go on without a mention in threads that the bot opened.")
+    continue_threads: bool = Field(default=True, description="Go on without a mention in threads that the bot opened.")
 
 
 class Unsolicited(Section):
     """Joining in without being asked. Off unless you set a chance."""
 
     chance: float = Field(
-        0.0, ge=0.0, le=1.0, description="Probability that a message nobody meant for it is answered."
+        default=0.0, ge=0.0, le=1.0, description="Probability that a message nobody meant for it is answered."
     )
     decay: Duration = Field(
-        10 * _MINUTE, ge=_SECOND, description="The chance halves for each such time since the bot last spoke there."
+        default=10 * _MINUTE,
+        ge=_SECOND,
+        description="The chance halves for each such time since the bot last spoke there.",
     )
-    max_per_hour: int = Field(4, ge=0, le=1000, description="Most such replies per channel and hour.")
+    max_per_hour: int = Field(default=4, ge=0, le=1000, description="Most such replies per channel and hour.")
 
 
 class BotTriggers(Section):
     """Other bots, ignored unless they are listed."""
 
-    allow: tuple[Word, ...] = Field((), max_length=1000, description='Bots that are answered, as "discord:456".')
-    max_turns: int = Field(6, ge=1, le=1000, description="Most replies to bots in one channel within the window.")
-    window: Duration = Field(_MINUTE, ge=_SECOND, description="Time over which these replies are counted.")
+    allow: tuple[Word, ...] = Field(
+        default=(), max_length=1000, description='Bots that are answered, as "discord:456".'
+    )
+    max_turns: int = Field(
+        default=6, ge=1, le=1000, description="Most replies to bots in one channel within the window."
+    )
+    window: Duration = Field(default=_MINUTE, ge=_SECOND, description="Time over which these replies are counted.")
 
 
 class Triggers(Section):
     """When the bot answers."""
 
-    private: Literal["always", "off"] = Field("always", description="Private chats: answer always, or only commands.")
+    private: Literal["always", "off"] = Field(
+        default="always", description="Private chats: answer always, or only commands."
+    )
     group: GroupTriggers = Field(default_factory=GroupTriggers, description="Groups, servers, topics and threads.")
     unsolicited: Unsolicited = Field(default_factory=Unsolicited, description="Joining in without being asked.")
     bots: BotTriggers = Field(default_factory=BotTriggers, description="Other bots.")
     quiet_time: Duration = Field(
-        timedelta(seconds=1.5), le=_MINUTE, description="Messages of one person closer together than this are one turn."
+        default=timedelta(seconds=1.5),
+        le=_MINUTE,
+        description="Messages of one person closer together than this are one turn.",
     )
 
 
@@ -153,16 +184,21 @@ class Model(Section):
     """The model that writes replies. Changes need a restart."""
 
     checkpoint: Checkpoint = Field(
-        "starter", description="starter (ships with Banter), a hub id like microsoft/DialoGPT-medium, or a folder."
+        default="starter",
+        description="starter (ships with Banter), a hub id like microsoft/DialoGPT-medium, or a folder.",
     )
-    dialect: str = Field("auto", description="How the checkpoint writes a talk; auto reads it from the checkpoint.")
+    dialect: str = Field(
+        default="auto", description="How the checkpoint writes a talk; auto reads it from the checkpoint."
+    )
     device: str = Field(
-        "auto", pattern=r"^(auto|cpu|mps|cuda(:\d{1,2})?)$", description="auto, cpu, cuda, cuda:N or mps."
+        default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d{1,2})?)$", description="auto, cpu, cuda, cuda:N or mps."
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="Number format of the weights; auto chooses by device."
+        default="auto", description="Number format of the weights; auto chooses by device."
     )
-    engine: str = Field("builtin", description="What runs the model; this version has the built-in engine only.")
+    engine: str = Field(
+        default="builtin", description="What runs the model; this version has the built-in engine only."
+    )
 
     @field_validator("engine")
     @classmethod
@@ -179,29 +215,33 @@ class RankerHead(Section):
 
     name: Word = Field(description="Name under which its scores are kept.")
     checkpoint: Checkpoint = Field(description="starter, a hub id like microsoft/DialogRPT-updown, or a folder.")
-    weight: float = Field(1.0, ge=-10.0, le=10.0, description="Share in the mean; negative prefers low scores.")
+    weight: float = Field(default=1.0, ge=-10.0, le=10.0, description="Share in the mean; negative prefers low scores.")
 
 
 class Penalties(Section):
     """How much of a candidate's score a fault takes away: 0 nothing, 1 everything."""
 
-    repeat: float = Field(0.6, ge=0.0, le=1.0, description="Repeats what the bot said before in the conversation.")
-    echo: float = Field(0.8, ge=0.0, le=1.0, description="Says back what it was just told.")
-    contradiction: float = Field(0.5, ge=0.0, le=1.0, description="Contradicts one of the persona's facts.")
+    repeat: float = Field(
+        default=0.6, ge=0.0, le=1.0, description="Repeats what the bot said before in the conversation."
+    )
+    echo: float = Field(default=0.8, ge=0.0, le=1.0, description="Says back what it was just told.")
+    contradiction: float = Field(default=0.5, ge=0.0, le=1.0, description="Contradicts one of the persona's facts.")
 
 
 class Ranking(Section):
     """How the best candidate is chosen."""
 
     mix: float = Field(
-        0.8, ge=0.0, le=1.0, description="Share of the rankers; the rest is the generator's own probability."
+        default=0.8, ge=0.0, le=1.0, description="Share of the rankers; the rest is the generator's own probability."
     )
     prior: tuple[RankerHead, ...] = Field(
-        (RankerHead(name="human_vs_rand", checkpoint="starter"),),
+        default=(RankerHead(name="human_vs_rand", checkpoint="starter"),),
         max_length=8,
         description="Rankers whose weighted mean is multiplied with that of cond.",
     )
-    cond: tuple[RankerHead, ...] = Field((), max_length=8, description="Rankers that count where prior lets them.")
+    cond: tuple[RankerHead, ...] = Field(
+        default=(), max_length=8, description="Rankers that count where prior lets them."
+    )
     penalties: Penalties = Field(default_factory=Penalties, description="What known faults take away.")
 
 
@@ -217,7 +257,7 @@ class Moderation(ModerationSettings, Section):
     """What must not be said, and what happens then."""
 
     on_all_blocked: OnAllBlocked = Field(
-        OnAllBlocked.RESAMPLE,
+        default=OnAllBlocked.RESAMPLE,
         description="No candidate may be said: resample tries once more, then a safe line; or safe_line, or silent.",
     )
 
@@ -229,40 +269,49 @@ class Moderation(ModerationSettings, Section):
 class History(Section):
     """What the bot remembers while it talks."""
 
-    turns: int = Field(8, ge=1, le=100, description="Most turns that the model reads.")
-    tokens: int = Field(256, ge=16, le=4096, description="Most tokens that the model reads; the oldest turns go first.")
+    turns: int = Field(default=8, ge=1, le=100, description="Most turns that the model reads.")
+    tokens: int = Field(
+        default=256, ge=16, le=4096, description="Most tokens that the model reads; the oldest turns go first."
+    )
     forget_after: Duration = Field(
-        12 * _HOUR, ge=_SECOND, description="A conversation that was silent for so long starts anew."
+        default=12 * _HOUR, ge=_SECOND, description="A conversation that was silent for so long starts anew."
     )
     group_lines: Literal["addressed", "all"] = Field(
-        "addressed", description="In groups keep only what was meant for the bot, or all that it can see, as context."
+        default="addressed",
+        description="In groups keep only what was meant for the bot, or all that it can see, as context.",
     )
 
 
 class Limits(Section):
     """How much is answered. Who asks for more gets one polite notice."""
 
-    user: RateLimit = Field(Rate(10, _MINUTE), description="Most messages answered for one person.")
-    channel: RateLimit = Field(Rate(30, _MINUTE), description="Most messages answered in one channel.")
-    queue_per_channel: int = Field(3, ge=1, le=1000, description="Most turns of one channel that wait for a reply.")
-    queue_total: int = Field(500, ge=1, le=1_000_000, description="Most turns that wait for a reply.")
+    user: RateLimit = Field(default=Rate(10, _MINUTE), description="Most messages answered for one person.")
+    channel: RateLimit = Field(default=Rate(30, _MINUTE), description="Most messages answered in one channel.")
+    queue_per_channel: int = Field(
+        default=3, ge=1, le=1000, description="Most turns of one channel that wait for a reply."
+    )
+    queue_total: int = Field(default=500, ge=1, le=1_000_000, description="Most turns that wait for a reply.")
     reply_timeout: Duration = Field(
-        30 * _SECOND, ge=_SECOND, le=_HOUR, description="Longest time for writing one reply."
+        default=30 * _SECOND, ge=_SECOND, le=_HOUR, description="Longest time for writing one reply."
     )
 
 
 class Feedback(Section):
     """Reserved: this version accepts only the values shown."""
 
-    buttons: Literal["quiet"] = Field("quiet", description="Reserved for buttons under replies; quiet shows none.")
-    train: Literal["off"] = Field("off", description="Reserved for learning from feedback; off.")
+    buttons: Literal["quiet"] = Field(
+        default="quiet", description="Reserved for buttons under replies; quiet shows none."
+    )
+    train: Literal["off"] = Field(default="off", description="Reserved for learning from feedback; off.")
 
 
 class Backfill(Section):
     """What was said on Discord while the bot was away."""
 
-    age: Duration = Field(15 * _MINUTE, le=_DAY, description="Missed messages up to this old are answered; 0s: none.")
-    per_channel: int = Field(50, ge=0, le=1000, description="Most missed messages fetched per channel.")
+    age: Duration = Field(
+        default=15 * _MINUTE, le=_DAY, description="Missed messages up to this old are answered; 0s: none."
+    )
+    per_channel: int = Field(default=50, ge=0, le=1000, description="Most missed messages fetched per channel.")
 
 
 class Intake(Section):
@@ -274,15 +323,21 @@ class Intake(Section):
 class TrainingConsent(Section):
     """Whether people's messages may be used for training."""
 
-    telegram: Literal["opt_in", "never"] = Field("opt_in", description="opt_in: only of people who agreed.")
-    discord: Literal["never"] = Field("never", description="Discord's developer terms allow no training on messages.")
+    telegram: Literal["opt_in", "never"] = Field(default="opt_in", description="opt_in: only of people who agreed.")
+    discord: Literal["never"] = Field(
+        default="never", description="Discord's developer terms allow no training on messages."
+    )
 
 
 class Privacy(Section):
     """What is kept of people's words."""
 
-    retention: Duration = Field(90 * _DAY, ge=_DAY, description="Messages are deleted after this time, in days.")
-    log_text: bool = Field(False, description="Write people's words into the log; for debugging on your own machine.")
+    retention: Duration = Field(
+        default=90 * _DAY, ge=_DAY, description="Messages are deleted after this time, in days."
+    )
+    log_text: bool = Field(
+        default=False, description="Write people's words into the log; for debugging on your own machine."
+    )
     training: TrainingConsent = Field(default_factory=TrainingConsent, description="Use of messages for training.")
 
 
@@ -313,7 +368,7 @@ class Storage(Section):
     """Where messages and replies are kept. Changes need a restart."""
 
     url: Annotated[str, AfterValidator(_database_url), PlainSerializer(hide_password)] = Field(
-        "sqlite:///data/banter.db",
+        default="sqlite:///data/banter.db",
         validate_default=True,
         repr=False,
         description="sqlite:///FILE, relative to the folder of this file, or postgresql://USER:PASSWORD@HOST/NAME.",
@@ -323,23 +378,27 @@ class Storage(Section):
 class Jobs(Section):
     """What is done on schedule, as cron lines (minute hour day month weekday, in UTC), or off. Needs a restart."""
 
-    retention: Cron = Field("0 4 * * *", description="Delete what is older than privacy.retention.")
-    backup: Cron = Field("0 3 * * *", description="Copy the database (SQLite only).")
-    keep_backups: int = Field(7, ge=1, le=1000, description="So many of the newest backups are kept.")
+    retention: Cron = Field(default="0 4 * * *", description="Delete what is older than privacy.retention.")
+    backup: Cron = Field(default="0 3 * * *", description="Copy the database (SQLite only).")
+    keep_backups: int = Field(default=7, ge=1, le=1000, description="So many of the newest backups are kept.")
 
 
 class Web(Section):
     """The page for operators, metrics and health. Changes need a restart."""
 
-    enabled: bool = Field(False, description="Whether it listens at all.")
-    listen: Listen = Field("127.0.0.1:8080", description="HOST:PORT; 127.0.0.1 is reached from this machine only.")
-    token: SecretStr | None = Field(None, description="Asked for before anything is shown; needed beyond this machine.")
+    enabled: bool = Field(default=False, description="Whether it listens at all.")
+    listen: Listen = Field(
+        default="127.0.0.1:8080", description="HOST:PORT; 127.0.0.1 is reached from this machine only."
+    )
+    token: SecretStr | None = Field(
+        default=None, description="Asked for before anything is shown; needed beyond this machine."
+    )
 
 
 class Logs(Section):
     """What the bot tells about its work. Changes need a restart."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is told.")
+    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="How much is told.")
     format: Literal["auto", "console", "json"] = Field(
-        "console", description="console for people, json for machines; auto: json when not in a terminal."
+        default="console", description="console for people, json for machines; auto: json when not in a terminal."
     )

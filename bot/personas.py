@@ -20,23 +20,28 @@ SAFE_LINES = (
 class Persona(Section):
     """Name, manner and limits of one character. People choose one by its key with /persona."""
 
-    name: str = Field("Banter", min_length=1, max_length=64, description="What the persona calls itself.")
+    name: str = Field(default="Banter", min_length=1, max_length=64, description="What the persona calls itself.")
     greeting: str = Field(
-        "Hi!", min_length=1, max_length=1000, description="Said on /start and after a change of persona."
+        default="Hi!", min_length=1, max_length=1000, description="Said on /start and after a change of persona."
     )
     facts: tuple[Line, ...] = Field(
-        (), max_length=50, description="Sentences that are true of it; replies that contradict one are ranked lower."
+        default=(),
+        max_length=50,
+        description="Sentences that are true of it; replies that contradict one are ranked lower.",
     )
     opening: tuple[Line, ...] = Field(
-        (),
+        default=(),
         max_length=20,
         description="Example turns that the model reads before each talk: a person's, then the bot's, and so on.",
     )
-    decoding: str = Field("default", description="Which entry of `decoding` its replies are written with.")
+    decoding: str = Field(default="default", description="Which entry of `decoding` its replies are written with.")
     safety: Literal["default", "family", "adult_gated"] = Field(
-        "default",
+        default="default",
         description="Its moderation profile, used where stricter than moderation.profile; default: that one.",
     )
     safe_lines: tuple[Line, ...] = Field(
-        SAFE_LINES, min_length=1, max_length=50, description="One of these is said when every candidate was dropped."
+        default=SAFE_LINES,
+        min_length=1,
+        max_length=50,
+        description="One of these is said when every candidate was dropped.",
     )

@@ -1,0 +1,150 @@
+"""The configuration of a bot that runs: config.yaml is read again when it changes, and swapped as a whole.
+
+A broken edit changes nothing but `last_error`. What only a restart can change keeps its old value. Both are
+reported once per edit.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from bot.config import Config, ConfigError, load_config
+
+log = logging.getLogger(__name__)
+
+RESTART_SECTIONS = ("channels", "intake", "jobs", "logs", "model", "storage", "web")
+SETTLED_AFTER = timedelta(milliseconds=100)
+
+_FileState = tuple[int, int, int, int] | None  # mtime in ns, size, inode, mode; None: there is no such file
+OnChange = Callable[[Config, Config, Sequence[str]], None]
+OnError = Callable[[ConfigError], None]
+
+
+class LiveConfig:
+    """The last good configuration of a file.
+
+    The first load raises ConfigError; afterwards nothing does. `on_change(old, new, restart_keys)` is called
+    after a swap and also when nothing but keys that need a restart changed; `on_error(error)` once for each
+    edit that cannot be used. `clock` is wall time in seconds, as file systems tell it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        env: Mapping[str, str] | None = None,
+        *,
+        on_change: OnChange | None = None,
+        on_error: OnError | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.last_error: ConfigError | None = None
+        self._path = path
+        self._env = env
+        self._on_change = on_change
+        self._on_error = on_error
+        self._clock = clock
+        self._loaded = self._states()
+        self._seen = self._loaded
+        self._seen_at = clock()
+        self._config = load_config(path, env)
+        self._restart_keys: tuple[str, ...] = ()
+
+    def current(self) -> Config:
+        """The configuration to use now. Costs a look at two files' times; reads them only after an edit that
+        has settled, so a file that is being written is left alone."""
+        states = self._states()
+        if states != self._loaded and self._settled(states):
+            self._loaded = states
+            self._reload(states)
+        return self._config
+
+    async def watch(self, interval: timedelta = timedelta(seconds=1)) -> None:
+        """Look at the file again and again, so that an edit is taken up, and its errors told, without traffic."""
+        while True:
+            self.current()
+            await asyncio.sleep(interval.total_seconds())
+
+    def _states(self) -> tuple[_FileState, _FileState]:
+        return _state(self._path), _state(self._path.parent / ".env")
+
+    def _settled(self, states: tuple[_FileState, _FileState]) -> bool:
+        """Whether nothing was written for a while, by the files' own times or by what was seen: a time in the
+        future must not keep an edit out for ever."""
+        now = self._clock()
+        if states != self._seen:
+            self._seen, self._seen_at = states, now
+        written = max((state[0] / 1e9 for state in states if state is not None), default=0.0)
+        return now - min(written, self._seen_at) >= SETTLED_AFTER.total_seconds()
+
+    def _reload(self, states: tuple[_FileState, _FileState]) -> None:
+        try:
+            fresh = load_config(self._path, self._env)
+        except ConfigError as error:
+            if self._states() == states:
+                self._refuse(error)
+            return
+        if self._states() != states:
+            self._loaded = (None, None)  # written while it was read: look again
+            return
+        self.last_error = None
+        self._swap(fresh)
+
+    def _refuse(self, error: ConfigError) -> None:
+        self.last_error = error
+        log.error(
+            "config_refused",
+            extra={"file": str(self._path), "revision": self._config.revision, "problems": str(error).splitlines()},
+        )
+        if self._on_error is not None:
+            _told(self._on_error, error)
+
+    def _swap(self, fresh: Config) -> None:
+        old = self._config
+        restart_keys = tuple(
+            key
+            for section in RESTART_SECTIONS
+            for key in _changed(getattr(old, section), getattr(fresh, section), section)
+        )
+        new = fresh.replaced({section: getattr(old, section) for section in RESTART_SECTIONS})
+        if new == old and restart_keys == self._restart_keys:
+            return
+        self._config, self._restart_keys = new, restart_keys
+        log.info("config_changed", extra={"revision": new.revision, "needs_restart": list(restart_keys)})
+        if self._on_change is not None:
+            _told(self._on_change, old, new, restart_keys)
+
+
+def _state(path: Path) -> _FileState:
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode
+
+
+def _changed(old: Any, new: Any, key: str) -> list[str]:
+    """Dotted keys of what differs between two sections."""
+    if old == new:
+        return []
+    if not isinstance(old, BaseModel):
+        return [key]
+    return [
+        changed
+        for name in type(old).model_fields
+        for changed in _changed(getattr(old, name), getattr(new, name), f"{key}.{name}")
+    ]
+
+
+def _told(listener: Callable[..., None], *news: Any) -> None:
+    """Call a listener. Its failure is its own: whoever asks for the settings must get them."""
+    try:
+        listener(*news)
+    except Exception:
+        log.exception("config_listener_failed")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, bindparam, func, insert, select, update
 
 from adapters.base import Channel
 from storage.places import (
@@ -56,17 +56,28 @@ def add_message(tx: Transaction, new: NewMessage, admit: Admission = lambda: Non
     return Received(Receival.TURN)
 
 
+_KNOWN = select(messages.c.id).where(
+    messages.c.channel_id == bindparam("channel"), messages.c.external_id == bindparam("message")
+)
+
+
 def _known(tx: Transaction, channel_id: int, message_id: str) -> bool:
-    row = tx.execute(
-        select(messages.c.id).where(messages.c.channel_id == channel_id, messages.c.external_id == message_id)
-    ).first()
-    return row is not None
+    return tx.execute(_KNOWN, {"channel": channel_id, "message": message_id}).first() is not None
+
+
+_NEWEST_TURN = (
+    select(
+        turns.c.id, turns.c.state, turns.c.attempts, turns.c.author_id, turns.c.last_sent_at, turns.c.last_received_at
+    )
+    .where(turns.c.conversation_id == bindparam("conversation"))
+    .order_by(turns.c.id.desc())
+    .limit(1)
+)
 
 
 def _joinable(tx: Transaction, conversation_id: int, new: NewMessage) -> Row[Any] | None:
     """The newest turn of the conversation, if it waits, is the author's, and the pause since was short."""
-    newest = select(turns).where(turns.c.conversation_id == conversation_id).order_by(turns.c.id.desc()).limit(1)
-    turn = tx.execute(newest).first()
+    turn = tx.execute(_NEWEST_TURN, {"conversation": conversation_id}).first()
     if turn is None or turn.state != TurnState.PENDING or turn.attempts or turn.author_id != new.author_id:
         return None
     # Platforms round the time of sending to seconds; among live messages our own clock is the finer one.
@@ -89,13 +100,22 @@ def _extend(tx: Transaction, turn_id: int, new: NewMessage) -> None:
     tx.wake("turns")
 
 
+_WAITING = (
+    select(
+        func.count().label("total"),
+        func.count().filter(turns.c.channel_id == bindparam("channel")).label("here"),
+    )
+    .select_from(turns)
+    .where(is_open_turn())
+)
+
+
 def _refusal(tx: Transaction, channel: Row[Any], new: NewMessage) -> str | None:
     if channel.gone_reason is not None:
         return "channel gone"
     if new.answer is not None:
         return None
-    here = func.count().filter(turns.c.channel_id == channel.id).label("here")
-    waiting = tx.execute(select(func.count().label("total"), here).select_from(turns).where(is_open_turn())).one()
+    waiting = tx.execute(_WAITING, {"channel": channel.id}).one()
     if waiting.total >= new.queue.total:
         return "queue_total"
     if new.received_at - new.sent_at > LATE:
@@ -103,57 +123,61 @@ def _refusal(tx: Transaction, channel: Row[Any], new: NewMessage) -> str | None:
     return "queue_channel" if waiting.here >= new.queue.channel else None
 
 
-def _insert_turn(
-    tx: Transaction, new: NewMessage, channel_id: int, conversation_id: int, reason: str | None
-) -> int:
+_INSERT_TURN = insert(turns).returning(turns.c.id)
+
+
+def _insert_turn(tx: Transaction, new: NewMessage, channel_id: int, conversation_id: int, reason: str | None) -> int:
     state = TurnState.PENDING
     if reason is not None:
         state = TurnState.REFUSED
     elif new.answer is not None:
         state = TurnState.REPLIED
-    result = tx.execute(
-        insert(turns)
-        .values(
-            conversation_id=conversation_id,
-            channel_id=channel_id,
-            author_id=new.author_id,
-            author_is_bot=new.author_is_bot,
-            trigger=new.trigger,
-            state=state,
-            reason=reason,
-            attempts=0,
-            reply_to=new.message_id,
-            created_at=tx.now,
-            ready_at=tx.now + new.quiet_time,
-            last_sent_at=new.sent_at,
-            last_received_at=new.received_at,
-            finished_at=None if state is TurnState.PENDING else tx.now,
-            config_revision=new.config_revision,
-        )
-        .returning(turns.c.id)
-    )
-    return int(result.scalar_one())
+    row = {
+        "conversation_id": conversation_id,
+        "channel_id": channel_id,
+        "author_id": new.author_id,
+        "author_is_bot": new.author_is_bot,
+        "trigger": new.trigger,
+        "state": state,
+        "reason": reason,
+        "attempts": 0,
+        "reply_to": new.message_id,
+        "created_at": tx.now,
+        "ready_at": tx.now + new.quiet_time,
+        "last_sent_at": new.sent_at,
+        "last_received_at": new.received_at,
+        "finished_at": None if state is TurnState.PENDING else tx.now,
+        "config_revision": new.config_revision,
+    }
+    return int(tx.execute(_INSERT_TURN, row).scalar_one())
+
+
+_said = messages.alias("said")
+_LAST_POSITION = select(func.coalesce(func.max(_said.c.position), 0.0)).where(
+    _said.c.conversation_id == bindparam("conversation")
+)
+_INSERT_MESSAGE = insert(messages).values(position=_LAST_POSITION.scalar_subquery() + 1.0)
 
 
 def _insert_message(
     tx: Transaction, new: NewMessage, channel_id: int, conversation_id: int, turn_id: int | None
 ) -> None:
-    said = messages.alias("said")
-    last = select(func.coalesce(func.max(said.c.position), 0.0)).where(said.c.conversation_id == conversation_id)
-    tx.execute(
-        insert(messages).values(
-            channel_id=channel_id,
-            conversation_id=conversation_id,
-            turn_id=turn_id,
-            external_id=new.message_id,
-            author_id=new.author_id,
-            text=new.text,
-            reply_to=new.reply_to,
-            position=last.scalar_subquery() + 1.0,
-            sent_at=new.sent_at,
-            received_at=tx.now,
-        )
-    )
+    row = {
+        "channel_id": channel_id,
+        "conversation_id": conversation_id,
+        "conversation": conversation_id,
+        "turn_id": turn_id,
+        "external_id": new.message_id,
+        "author_id": new.author_id,
+        "text": new.text,
+        "reply_to": new.reply_to,
+        "sent_at": new.sent_at,
+        "received_at": tx.now,
+    }
+    tx.execute(_INSERT_MESSAGE, row)
+
+
+_INSERT_REPLY = insert(replies)
 
 
 def add_reply(
@@ -166,21 +190,20 @@ def add_reply(
     turn_id: int | None = None,
 ) -> None:
     """Put a text into the outbox."""
-    tx.execute(
-        insert(replies).values(
-            kind=kind,
-            channel_id=channel_id,
-            turn_id=turn_id,
-            text=text,
-            reply_to=reply_to,
-            state=ReplyState.READY,
-            attempts=0,
-            receipts=[],
-            in_doubt=False,
-            created_at=tx.now,
-            next_try_at=tx.now,
-        )
-    )
+    row = {
+        "kind": kind,
+        "channel_id": channel_id,
+        "turn_id": turn_id,
+        "text": text,
+        "reply_to": reply_to,
+        "state": ReplyState.READY,
+        "attempts": 0,
+        "receipts": [],
+        "in_doubt": False,
+        "created_at": tx.now,
+        "next_try_at": tx.now,
+    }
+    tx.execute(_INSERT_REPLY, row)
     tx.wake("outbox")
 
 

@@ -9,12 +9,12 @@ from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Integer, Row, bindparam, exists, func, insert, select, update
 
 from storage.errors import LeaseLost
 from storage.places import as_channel
 from storage.records import LeasedReply, ReplyKind, ReplyState
-from storage.schema import channels, is_open_reply, messages, replies, turns
+from storage.schema import Instant, channels, is_open_reply, messages, replies, turns
 from storage.transaction import Transaction
 
 
@@ -32,28 +32,42 @@ def lease_replies(
 
     `addresses` restricts to these channels, `busy` leaves out those that the caller posts in already.
     """
-    older = replies.alias("older")
-    wanted = [
-        channels.c.platform == platform,
-        is_open_reply(replies, ReplyState.READY),
-        replies.c.next_try_at <= tx.now,
-        ~exists().where(
-            older.c.channel_id == replies.c.channel_id, is_open_reply(older), older.c.id < replies.c.id
-        ),
-    ]
+    due = _DUE
     if busy:
-        wanted.append(channels.c.address.not_in(busy))
+        due = due.where(channels.c.address.not_in(busy))
     if addresses is not None:
-        wanted.append(channels.c.address.in_(addresses))
-    due = tx.execute(
-        select(replies.c.id, channels)
-        .join(channels, channels.c.id == replies.c.channel_id)
-        .where(*wanted)
-        .order_by(replies.c.id)
-        .limit(limit)
-        .with_for_update(of=replies, skip_locked=True, key_share=True)
-    ).all()
-    return _take(tx, due, holder, lease)
+        due = due.where(channels.c.address.in_(addresses))
+    rows = tx.execute(due, {"platform": platform, "now": tx.now, "limit": limit}).all()
+    return _take(tx, rows, holder, lease)
+
+
+_older = replies.alias("older")
+_DUE = (
+    select(replies.c.id.label("reply_id"), channels)
+    .join(channels, channels.c.id == replies.c.channel_id)
+    .where(
+        channels.c.platform == bindparam("platform"),
+        is_open_reply(replies, ReplyState.READY),
+        replies.c.next_try_at <= bindparam("now", type_=Instant),
+        ~exists().where(
+            _older.c.channel_id == replies.c.channel_id, is_open_reply(_older), _older.c.id < replies.c.id
+        ),
+    )
+    .order_by(replies.c.id)
+    .limit(bindparam("limit", type_=Integer))
+    .with_for_update(of=replies, skip_locked=True, key_share=True)
+)
+_TAKE = (
+    update(replies)
+    .where(
+        replies.c.id.in_(bindparam("reply_ids", expanding=True)), is_open_reply(replies, ReplyState.READY)
+    )
+    .values(
+        attempts=replies.c.attempts + 1,
+        first_tried_at=func.coalesce(replies.c.first_tried_at, bindparam("now", type_=Instant)),
+    )
+    .returning(replies)
+)
 
 
 def _take(tx: Transaction, rows: Sequence[Row[Any]], holder: str, lease: timedelta) -> list[LeasedReply]:
@@ -61,17 +75,15 @@ def _take(tx: Transaction, rows: Sequence[Row[Any]], holder: str, lease: timedel
         return []
     token = secrets.token_hex(8)
     taken = tx.execute(
-        update(replies)
-        .where(replies.c.id.in_([row[0] for row in rows]), is_open_reply(replies, ReplyState.READY))
-        .values(
-            state=ReplyState.POSTING,
-            attempts=replies.c.attempts + 1,
-            lease_holder=holder,
-            lease_token=token,
-            lease_until=tx.now + lease,
-            first_tried_at=func.coalesce(replies.c.first_tried_at, tx.now),
-        )
-        .returning(replies)
+        _TAKE,
+        {
+            "reply_ids": [row.reply_id for row in rows],
+            "now": tx.now,
+            "state": ReplyState.POSTING,
+            "lease_holder": holder,
+            "lease_token": token,
+            "lease_until": tx.now + lease,
+        },
     )
     by_id = {reply.id: reply for reply in taken}
     return [
@@ -89,41 +101,60 @@ def _take(tx: Transaction, rows: Sequence[Row[Any]], holder: str, lease: timedel
             created_at=reply.created_at,
         )
         for row in rows
-        if (reply := by_id.get(row[0])) is not None
+        if (reply := by_id.get(row.reply_id)) is not None
     ]
+
+
+_IS_HELD = (
+    (replies.c.id == bindparam("reply"))
+    & is_open_reply(replies, ReplyState.POSTING)
+    & (replies.c.lease_token == bindparam("token"))
+)
+_CHANGE_HELD = update(replies).where(_IS_HELD)
+_LOCK_HELD = select(replies).where(_IS_HELD).with_for_update(key_share=True)
+
+
+def _change_held(tx: Transaction, reply: LeasedReply, **values: Any) -> None:
+    if not tx.change(_CHANGE_HELD, {"reply": reply.id, "token": reply.token, **values}):
+        raise _lost(reply)
+
+
+def _lock_held(tx: Transaction, reply: LeasedReply) -> Row[Any]:
+    row = tx.execute(_LOCK_HELD, {"reply": reply.id, "token": reply.token}).one_or_none()
+    if row is None:
+        raise _lost(reply)
+    return row
+
+
+def _lost(reply: LeasedReply) -> LeaseLost:
+    return LeaseLost(f"reply {reply.id} is not ours any more")
 
 
 def begin_part(tx: Transaction, reply: LeasedReply) -> None:
     """From here on the platform may have the next part although we do not know it. Raises LeaseLost."""
-    _require(tx.change(update(replies).where(_held(reply)).values(in_doubt=True)), reply)
+    _change_held(tx, reply, in_doubt=True)
 
 
 def mark_part(tx: Transaction, reply: LeasedReply, message_id: str, lease: timedelta) -> None:
     """The platform has the next part; more follow. Raises LeaseLost."""
     receipts = [*_lock_held(tx, reply).receipts, message_id]
-    tx.execute(
-        update(replies)
-        .where(replies.c.id == reply.id)
-        .values(receipts=receipts, in_doubt=False, lease_until=tx.now + lease)
-    )
+    _change_held(tx, reply, receipts=receipts, in_doubt=False, lease_until=tx.now + lease)
 
 
 def mark_posted(tx: Transaction, reply: LeasedReply, message_id: str) -> None:
     """The platform has the last part: the reply is said, and is now part of the conversation.
     Raises LeaseLost."""
     row = _lock_held(tx, reply)
-    tx.execute(
-        update(replies)
-        .where(replies.c.id == reply.id)
-        .values(
-            state=ReplyState.POSTED,
-            receipts=[*row.receipts, message_id],
-            in_doubt=False,
-            reason=None,
-            lease_token=None,
-            lease_until=None,
-            posted_at=tx.now,
-        )
+    _change_held(
+        tx,
+        reply,
+        state=ReplyState.POSTED,
+        receipts=[*row.receipts, message_id],
+        in_doubt=False,
+        reason=None,
+        lease_token=None,
+        lease_until=None,
+        posted_at=tx.now,
     )
     if reply.kind is ReplyKind.REPLY:
         _remember(tx, row)
@@ -131,68 +162,52 @@ def mark_posted(tx: Transaction, reply: LeasedReply, message_id: str) -> None:
     tx.wake("outbox")
 
 
-def _lock_held(tx: Transaction, reply: LeasedReply) -> Row[Any]:
-    row = tx.execute(select(replies).where(_held(reply)).with_for_update(key_share=True)).one_or_none()
-    if row is None:
-        raise _lost(reply)
-    return row
+_ANSWERED = (
+    select(turns.c.conversation_id, func.max(messages.c.position).label("position"))
+    .outerjoin(messages, messages.c.turn_id == turns.c.id)
+    .where(turns.c.id == bindparam("turn"))
+    .group_by(turns.c.conversation_id)
+)
+_INSERT_MESSAGE = insert(messages)
 
 
 def _remember(tx: Transaction, reply: Row[Any]) -> None:
     """Write the reply into the transcript behind the turn that it answers, unless retention took that turn."""
-    answered = tx.execute(
-        select(turns.c.conversation_id, func.max(messages.c.position).label("position"))
-        .outerjoin(messages, messages.c.turn_id == turns.c.id)
-        .where(turns.c.id == reply.turn_id)
-        .group_by(turns.c.conversation_id)
-    ).one_or_none()
+    answered = tx.execute(_ANSWERED, {"turn": reply.turn_id}).one_or_none()
     if answered is None:
         return
-    tx.execute(
-        insert(messages).values(
-            channel_id=reply.channel_id,
-            conversation_id=answered.conversation_id,
-            turn_id=reply.turn_id,
-            external_id=f"reply:{reply.id}",  # ours, so that it meets no person's message id
-            author_id=None,
-            text=reply.text,
-            reply_to=reply.reply_to,
-            position=(answered.position or 0.0) + 0.5,
-            sent_at=tx.now,
-            received_at=tx.now,
-        )
-    )
+    said = {
+        "channel_id": reply.channel_id,
+        "conversation_id": answered.conversation_id,
+        "turn_id": reply.turn_id,
+        "external_id": f"reply:{reply.id}",  # ours, so that it meets no person's message id
+        "author_id": None,
+        "text": reply.text,
+        "reply_to": reply.reply_to,
+        "position": (answered.position or 0.0) + 0.5,
+        "sent_at": tx.now,
+        "received_at": tx.now,
+    }
+    tx.execute(_INSERT_MESSAGE, said)
 
 
 def try_later(tx: Transaction, reply: LeasedReply, wait: timedelta, reason: str, *, in_doubt: bool) -> None:
     """Put the reply back; nobody touches it before `wait` is over. Raises LeaseLost."""
-    _require(
-        tx.change(
-            update(replies)
-            .where(_held(reply))
-            .values(
-                state=ReplyState.READY,
-                next_try_at=tx.now + wait,
-                reason=reason,
-                in_doubt=in_doubt,
-                lease_token=None,
-                lease_until=None,
-            )
-        ),
+    _change_held(
+        tx,
         reply,
+        state=ReplyState.READY,
+        next_try_at=tx.now + wait,
+        reason=reason,
+        in_doubt=in_doubt,
+        lease_token=None,
+        lease_until=None,
     )
 
 
 def mark_failed(tx: Transaction, reply: LeasedReply, reason: str) -> None:
     """This reply will never be posted. Raises LeaseLost."""
-    _require(
-        tx.change(
-            update(replies)
-            .where(_held(reply))
-            .values(state=ReplyState.FAILED, reason=reason, lease_token=None, lease_until=None)
-        ),
-        reply,
-    )
+    _change_held(tx, reply, state=ReplyState.FAILED, reason=reason, lease_token=None, lease_until=None)
     tx.wake("turns")
     tx.wake("outbox")
 
@@ -243,20 +258,3 @@ def is_idle(tx: Transaction, platform: str, address: str) -> bool:
         .limit(1)
     ).first()
     return row is None
-
-
-def _held(reply: LeasedReply) -> ColumnElement[bool]:
-    return (
-        (replies.c.id == reply.id)
-        & is_open_reply(replies, ReplyState.POSTING)
-        & (replies.c.lease_token == reply.token)
-    )
-
-
-def _require(changed: int, reply: LeasedReply) -> None:
-    if not changed:
-        raise _lost(reply)
-
-
-def _lost(reply: LeasedReply) -> LeaseLost:
-    return LeaseLost(f"reply {reply.id} is not ours any more")

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, literal, or_, select, update
+from sqlalchemy import Row, bindparam, delete, insert, literal, or_, select, update
 
 from adapters.base import Channel, ChannelKind
 from storage.records import ReplyState, TurnState
@@ -23,10 +23,13 @@ def as_channel(row: Row[Any]) -> Channel:
     )
 
 
+_FIND_CHANNEL = select(channels).where(
+    channels.c.platform == bindparam("platform"), channels.c.address == bindparam("address")
+)
+
+
 def find_channel(tx: Transaction, platform: str, address: str) -> Row[Any] | None:
-    return tx.execute(
-        select(channels).where(channels.c.platform == platform, channels.c.address == address)
-    ).one_or_none()
+    return tx.execute(_FIND_CHANNEL, {"platform": platform, "address": address}).one_or_none()
 
 
 def ensure_channel(tx: Transaction, channel: Channel) -> int:
@@ -54,28 +57,29 @@ def ensure_channel_row(tx: Transaction, channel: Channel) -> Row[Any]:
     return row
 
 
+_FIND_OPEN_CONVERSATION = (
+    select(conversations.c.id, conversations.c.last_at)
+    .where(conversations.c.channel_id == bindparam("channel"), conversations.c.closed_at.is_(None))
+    .with_for_update(key_share=True)
+)
+_TOUCH_CONVERSATION = update(conversations).where(conversations.c.id == bindparam("conversation"))
+_INSERT_CONVERSATION = insert(conversations).returning(conversations.c.id)
+
+
 def open_conversation(tx: Transaction, channel_id: int, forget_after: timedelta) -> int:
     """The channel's conversation; a new one where the last one has been silent for longer than `forget_after`
     and owes nothing.
 
     Its row stays locked until the commit, so that nobody leases a turn that a message is about to join.
     """
-    row = tx.execute(
-        select(conversations.c.id, conversations.c.last_at)
-        .where(conversations.c.channel_id == channel_id, conversations.c.closed_at.is_(None))
-        .with_for_update(key_share=True)
-    ).one_or_none()
+    row = tx.execute(_FIND_OPEN_CONVERSATION, {"channel": channel_id}).one_or_none()
     if row is not None and (row.last_at >= tx.now - forget_after or _owes(tx, row.id)):
-        tx.execute(update(conversations).where(conversations.c.id == row.id).values(last_at=tx.now))
+        tx.execute(_TOUCH_CONVERSATION, {"conversation": row.id, "last_at": tx.now})
         return int(row.id)
     if row is not None:
         _close(tx, row.id)
-    result = tx.execute(
-        insert(conversations)
-        .values(channel_id=channel_id, opened_at=tx.now, last_at=tx.now)
-        .returning(conversations.c.id)
-    )
-    return int(result.scalar_one())
+    opened = {"channel_id": channel_id, "opened_at": tx.now, "last_at": tx.now, "closed_at": None}
+    return int(tx.execute(_INSERT_CONVERSATION, opened).scalar_one())
 
 
 def _owes(tx: Transaction, conversation_id: int) -> bool:
@@ -241,11 +245,14 @@ def last_seen(tx: Transaction, platform: str) -> dict[str, str]:
     return {row.address: row.last_message_id for row in rows}
 
 
+_NOTE_SEEN = update(channels).where(channels.c.id == bindparam("channel"))
+
+
 def note_seen(tx: Transaction, channel: Row[Any], message_id: str) -> None:
     """Remember the newest message id of a channel; platforms number messages upwards."""
     if not message_id.isdecimal() or not _is_later(message_id, channel.last_message_id):
         return
-    tx.execute(update(channels).where(channels.c.id == channel.id).values(last_message_id=message_id))
+    tx.execute(_NOTE_SEEN, {"channel": channel.id, "last_message_id": message_id})
 
 
 def _is_later(message_id: str, known: str | None) -> bool:

@@ -1,4 +1,8 @@
-"""What a statement function works with: a connection, one moment, and the topics to wake."""
+"""What a statement function works with: a connection, one moment, and the topics to wake.
+
+Statements on the way of every turn are built once, as constants beside the functions that execute them:
+building one anew costs several times what executing it does.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -49,9 +53,9 @@ class Transaction:
     def execute(self, statement: Executable, parameters: Any = None) -> Result[Any]:
         return self.connection.execute(statement, parameters)
 
-    def change(self, statement: UpdateBase) -> int:
+    def change(self, statement: UpdateBase, parameters: Any = None) -> int:
         """Execute an UPDATE or DELETE; the number of rows it met."""
-        result = self.connection.execute(statement)
+        result = self.connection.execute(statement, parameters)
         assert isinstance(result, CursorResult)
         return result.rowcount
 

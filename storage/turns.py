@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Subquery, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Integer, Row, Select, Subquery, bindparam, exists, func, insert, select, update
 
 from storage.errors import LeaseLost
 from storage.inbox import add_reply
@@ -27,6 +27,7 @@ from storage.records import (
 )
 from storage.schema import (
     IS_DEAD,
+    Instant,
     candidates,
     channels,
     compositions,
@@ -51,38 +52,20 @@ def lease_turns(tx: Transaction, holder: str, limit: int, lease: timedelta, *, i
     nobody else's answer.
     """
     return_expired_leases(tx)
-    retry_waiting = _retry_is_due(tx)
+    retry_waiting = tx.execute(_RETRY_IS_DUE, {"now": tx.now}).first() is not None
     if retry_waiting and idle:
-        head = _lock_due(tx, 1)
+        head = _lock(tx, _LOCK_DUE, 1)
         if head and head[0].attempts:
             return Lease(_take(tx, head, holder, lease), retry_waiting=False)
-    fresh = _lock_due(tx, limit, turns.c.attempts == 0)
+    fresh = _lock(tx, _LOCK_FRESH, limit)
     if not fresh and retry_waiting and idle:
-        retry = _lock_due(tx, 1, turns.c.attempts > 0)
+        retry = _lock(tx, _LOCK_RETRY, 1)
         return Lease(_take(tx, retry, holder, lease), retry_waiting=False)
     return Lease(_take(tx, fresh, holder, lease), retry_waiting=retry_waiting)
 
 
-def _retry_is_due(tx: Transaction) -> bool:
-    return tx.execute(select(_due(tx, turns.c.attempts > 0).c.id).limit(1)).first() is not None
-
-
-def _lock_due(tx: Transaction, limit: int, *conditions: ColumnElement[bool]) -> Sequence[Row[Any]]:
-    """The next due turns with their channels; on PostgreSQL their conversations stay locked until the commit,
-    and those that another worker is leasing just now are passed over."""
-    due = _due(tx, *conditions)
-    return tx.execute(
-        select(due.c.id, due.c.attempts, channels)
-        .join(conversations, conversations.c.id == due.c.conversation_id)
-        .join(channels, channels.c.id == due.c.channel_id)
-        .order_by(due.c.place, due.c.ready_at, due.c.id)
-        .limit(limit)
-        .with_for_update(of=conversations, skip_locked=True, key_share=True)
-    ).all()
-
-
-def _due(tx: Transaction, *conditions: ColumnElement[bool]) -> Subquery:
-    """Pending turns that may be leased now, with their place in the queue of their server."""
+def _due(*conditions: ColumnElement[bool]) -> Subquery:
+    """Pending turns that may be leased `:now`, with their place in the queue of their server."""
     other = turns.alias("other")
     goes_before = exists().where(
         other.c.conversation_id == turns.c.conversation_id,
@@ -107,7 +90,7 @@ def _due(tx: Transaction, *conditions: ColumnElement[bool]) -> Subquery:
         .join(channels, channels.c.id == turns.c.channel_id)
         .where(
             is_open_turn(turns, TurnState.PENDING),
-            turns.c.ready_at <= tx.now,
+            turns.c.ready_at <= bindparam("now", type_=Instant),
             channels.c.gone_reason.is_(None),
             ~goes_before,
             ~unposted,
@@ -117,36 +100,65 @@ def _due(tx: Transaction, *conditions: ColumnElement[bool]) -> Subquery:
     )
 
 
+def _locking(due: Subquery) -> Select[Any]:
+    """The next `:limit` due turns with their channels. On PostgreSQL their conversations stay locked until the
+    commit, and those that another worker is leasing just now are passed over."""
+    return (
+        select(due.c.id.label("turn_id"), due.c.attempts, channels)
+        .join(conversations, conversations.c.id == due.c.conversation_id)
+        .join(channels, channels.c.id == due.c.channel_id)
+        .order_by(due.c.place, due.c.ready_at, due.c.id)
+        .limit(bindparam("limit", type_=Integer))
+        .with_for_update(of=conversations, skip_locked=True, key_share=True)
+    )
+
+
+_LOCK_DUE = _locking(_due())
+_LOCK_FRESH = _locking(_due(turns.c.attempts == 0))
+_LOCK_RETRY = _locking(_due(turns.c.attempts > 0))
+_RETRY_IS_DUE = select(_due(turns.c.attempts > 0).c.id).limit(1)
+
+
+def _lock(tx: Transaction, statement: Select[Any], limit: int) -> Sequence[Row[Any]]:
+    return tx.execute(statement, {"now": tx.now, "limit": limit}).all()
+
+
+_working = turns.alias("working")
+_TAKE = (
+    update(turns)
+    .where(
+        turns.c.id.in_(bindparam("turn_ids", expanding=True)),
+        is_open_turn(turns, TurnState.PENDING),
+        ~exists().where(
+            _working.c.conversation_id == turns.c.conversation_id, is_open_turn(_working, TurnState.LEASED)
+        ),
+    )
+    .values(attempts=turns.c.attempts + 1)
+    .returning(
+        turns.c.id,
+        turns.c.conversation_id,
+        turns.c.author_id,
+        turns.c.attempts,
+        turns.c.reply_to,
+        turns.c.created_at,
+    )
+)
+
+
 def _take(tx: Transaction, rows: Sequence[Row[Any]], holder: str, lease: timedelta) -> list[LeasedTurn]:
     """Lease what is still free: between our look and our lock another worker may have been here."""
     if not rows:
         return []
     token = secrets.token_hex(8)
-    working = turns.alias("working")
     taken = tx.execute(
-        update(turns)
-        .where(
-            turns.c.id.in_([row[0] for row in rows]),
-            is_open_turn(turns, TurnState.PENDING),
-            ~exists().where(
-                working.c.conversation_id == turns.c.conversation_id, is_open_turn(working, TurnState.LEASED)
-            ),
-        )
-        .values(
-            state=TurnState.LEASED,
-            attempts=turns.c.attempts + 1,
-            lease_holder=holder,
-            lease_token=token,
-            lease_until=tx.now + lease,
-        )
-        .returning(
-            turns.c.id,
-            turns.c.conversation_id,
-            turns.c.author_id,
-            turns.c.attempts,
-            turns.c.reply_to,
-            turns.c.created_at,
-        )
+        _TAKE,
+        {
+            "turn_ids": [row.turn_id for row in rows],
+            "state": TurnState.LEASED,
+            "lease_holder": holder,
+            "lease_token": token,
+            "lease_until": tx.now + lease,
+        },
     )
     by_id = {turn.id: turn for turn in taken}
     return [
@@ -162,7 +174,7 @@ def _take(tx: Transaction, rows: Sequence[Row[Any]], holder: str, lease: timedel
             created_at=turn.created_at,
         )
         for row in rows
-        if (turn := by_id.get(row[0])) is not None
+        if (turn := by_id.get(row.turn_id)) is not None
     ]
 
 
@@ -188,20 +200,26 @@ def extend_leases(tx: Transaction, held: Sequence[LeasedTurn], lease: timedelta)
     return set(still_held.scalars())
 
 
+_last = messages.alias("last")
+_TRANSCRIPT = (
+    select(messages.c.author_id, messages.c.text, messages.c.turn_id)
+    .where(
+        messages.c.conversation_id == bindparam("conversation"),
+        messages.c.position
+        <= select(func.max(_last.c.position)).where(_last.c.turn_id == bindparam("turn")).scalar_subquery(),
+        messages.c.position > 0,
+        messages.c.deleted_at.is_(None),
+        messages.c.text != "",
+    )
+    .order_by(messages.c.position.desc())
+    .limit(bindparam("limit", type_=Integer))
+)
+
+
 def transcript(tx: Transaction, turn: LeasedTurn, limit: int) -> list[Line]:
     """The last `limit` messages up to the end of the turn, oldest first, as they read now."""
-    last = select(func.max(messages.c.position)).where(messages.c.turn_id == turn.id).scalar_subquery()
     rows = tx.execute(
-        select(messages.c.author_id, messages.c.text, messages.c.turn_id)
-        .where(
-            messages.c.conversation_id == turn.conversation_id,
-            messages.c.position <= last,
-            messages.c.position > 0,
-            messages.c.deleted_at.is_(None),
-            messages.c.text != "",
-        )
-        .order_by(messages.c.position.desc())
-        .limit(limit)
+        _TRANSCRIPT, {"conversation": turn.conversation_id, "turn": turn.id, "limit": limit}
     ).all()
     return [Line(row.author_id, row.text, row.turn_id == turn.id) for row in reversed(rows)]
 
@@ -244,22 +262,27 @@ def hand_back(tx: Transaction, turn: LeasedTurn) -> None:
     tx.wake("turns")
 
 
+_LEASED = (
+    select(turns.c.id, turns.c.attempts)
+    .where(is_open_turn(turns, TurnState.LEASED))
+    .with_for_update(skip_locked=True, key_share=True)
+)
+_EXPIRED = _LEASED.where(turns.c.lease_until < bindparam("now", type_=Instant))
+_HELD_BY = _LEASED.where(turns.c.lease_holder == bindparam("holder"))
+
+
 def return_expired_leases(tx: Transaction) -> int:
     """Turns whose holder has not been heard of go back to the queue, or die after their last attempt."""
-    return _return(tx, turns.c.lease_until < tx.now)
+    return _return(tx, _EXPIRED, {"now": tx.now})
 
 
 def return_leases_of(tx: Transaction, holder: str) -> int:
     """The same for a holder that is known to be dead."""
-    return _return(tx, turns.c.lease_holder == holder)
+    return _return(tx, _HELD_BY, {"holder": holder})
 
 
-def _return(tx: Transaction, condition: ColumnElement[bool]) -> int:
-    rows = tx.execute(
-        select(turns.c.id, turns.c.attempts)
-        .where(is_open_turn(turns, TurnState.LEASED), condition)
-        .with_for_update(skip_locked=True, key_share=True)
-    ).all()
+def _return(tx: Transaction, leased: Select[Any], parameters: dict[str, Any]) -> int:
+    rows = tx.execute(leased, parameters).all()
     for row in rows:
         if row.attempts < MAX_ATTEMPTS:
             tx.execute(update(turns).where(turns.c.id == row.id).values(**_returned(tx, row.attempts)))
@@ -298,39 +321,59 @@ def _held(turn: LeasedTurn) -> ColumnElement[bool]:
     )
 
 
+_END = (
+    update(turns)
+    .where(
+        turns.c.id == bindparam("turn"),
+        is_open_turn(turns, TurnState.LEASED),
+        turns.c.lease_token == bindparam("token"),
+        turns.c.attempts == bindparam("attempt"),
+    )
+    .returning(turns.c.channel_id, turns.c.reply_to)
+)
+
+
 def _end(tx: Transaction, turn: LeasedTurn, state: TurnState, reason: str | None) -> Row[Any]:
     """End a leased turn; its channel, and the message to answer as it is now."""
     ended = tx.execute(
-        update(turns)
-        .where(_held(turn))
-        .values(state=state, reason=reason, finished_at=tx.now, lease_token=None, lease_until=None)
-        .returning(turns.c.channel_id, turns.c.reply_to)
+        _END,
+        {
+            "turn": turn.id,
+            "token": turn.token,
+            "attempt": turn.attempt,
+            "state": state,
+            "reason": reason,
+            "finished_at": tx.now,
+            "lease_token": None,
+            "lease_until": None,
+        },
     ).one_or_none()
     if ended is None:
         raise LeaseLost(f"turn {turn.id} is not ours any more")
     return ended
 
 
+_INSERT_COMPOSITION = insert(compositions).returning(compositions.c.id)
+_INSERT_CANDIDATES = insert(candidates)
+
+
 def _insert_composition(tx: Transaction, turn: LeasedTurn, made: Composition) -> None:
-    composition_id = tx.execute(
-        insert(compositions)
-        .values(
-            turn_id=turn.id,
-            attempt=turn.attempt,
-            seed=made.seed,
-            context_ids=list(made.context_ids),
-            decoding=dict(made.decoding),
-            persona=made.persona,
-            config_revision=made.config_revision,
-            model_revision=made.model_revision,
-            ranker_revisions=dict(made.ranker_revisions),
-            moderation_revision=made.moderation_revision,
-            rounds=made.rounds,
-            milliseconds=dict(made.milliseconds),
-            created_at=tx.now,
-        )
-        .returning(compositions.c.id)
-    ).scalar_one()
+    composition = {
+        "turn_id": turn.id,
+        "attempt": turn.attempt,
+        "seed": made.seed,
+        "context_ids": list(made.context_ids),
+        "decoding": dict(made.decoding),
+        "persona": made.persona,
+        "config_revision": made.config_revision,
+        "model_revision": made.model_revision,
+        "ranker_revisions": dict(made.ranker_revisions),
+        "moderation_revision": made.moderation_revision,
+        "rounds": made.rounds,
+        "milliseconds": dict(made.milliseconds),
+        "created_at": tx.now,
+    }
+    composition_id = tx.execute(_INSERT_COMPOSITION, composition).scalar_one()
     rows = [
         {
             "composition_id": composition_id,
@@ -347,7 +390,7 @@ def _insert_composition(tx: Transaction, turn: LeasedTurn, made: Composition) ->
         for candidate in made.candidates
     ]
     if rows:
-        tx.execute(insert(candidates), rows)
+        tx.execute(_INSERT_CANDIDATES, rows)
 
 
 def list_dead(tx: Transaction, limit: int = 100) -> list[DeadTurn]:

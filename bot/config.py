@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
 from adapters.base import Channel
 from bot.config_checks import faults
@@ -130,6 +130,11 @@ class Config(Section):
             return data
         return {**data, "triggers": {**triggers, "group": {**group, "names": [name]}}}
 
+    @field_validator("decoding")
+    @classmethod
+    def _with_default(cls, decoding: dict[str, Decoding]) -> dict[str, Decoding]:
+        return {"default": Decoding.model_validate({}), **decoding}
+
     @functools.cached_property
     def revision(self) -> str:
         """Twelve hex digits that change with any setting; secrets take no part."""
@@ -219,12 +224,13 @@ def _validate(settings: Any, document: Document) -> tuple[Config | None, list[Fa
         try:
             config = Config.model_validate(settings)
         except ValidationError as error:
-            fresh = [fault(one, Config, value_at(document.data, one["loc"])) for one in error.errors()]
-            found += fresh
-            for one in fresh:
-                settings = _without(settings, one.path)
-                if settings is _GONE:
-                    return None, found
+            found += [fault(one, Config, value_at(document.data, one["loc"])) for one in error.errors()]
+            smaller = settings
+            for one in error.errors():
+                smaller = _without(smaller, one["loc"][:-1] if one["type"] == "missing" else one["loc"])
+            if smaller == settings or smaller is _GONE:
+                return None, found
+            settings = smaller
         else:
             reported = {one.path for one in found}
             return config, [*found, *(one for one in faults(config) if one.path not in reported)]
@@ -234,20 +240,18 @@ _GONE: Any = object()
 
 
 def _without(settings: Any, path: KeyPath) -> Any:
-    """A copy without the value at `path`. A list that would lose an entry goes as a whole, because its other
-    entries would move; so does a section that lacks a key it must have."""
+    """A copy without the value at `path`; a list goes as a whole, because its other entries would move."""
     if not path:
         return _GONE
     key, rest = path[0], path[1:]
     if isinstance(settings, dict) and key in settings:
         child = _without(settings[key], rest)
-        return {
-            name: child if name == key else one for name, one in settings.items() if name != key or child is not _GONE
-        }
+        kept = {name: one for name, one in settings.items() if name != key}
+        return kept if child is _GONE else {**kept, key: child}
     if isinstance(settings, list) and isinstance(key, int) and key < len(settings):
         child = _without(settings[key], rest)
         return _GONE if child is _GONE else [*settings[:key], child, *settings[key + 1 :]]
-    return _GONE
+    return settings
 
 
 def _problem(one: Fault, document: Document, path: Path) -> Problem:

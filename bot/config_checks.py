@@ -1,5 +1,6 @@
 """What single keys cannot tell: settings that must agree with one another."""
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from bot.config_sections import Moderation
 from bot.config_values import is_host, is_loopback
 from bot.generator.decoding import Decoding
 from bot.personas import Persona
-from moderation.policy import ModerationError, load_moderator
+from moderation.policy import ModerationError, ModerationSettings, load_moderator
 
 if TYPE_CHECKING:
     from bot.config import Config
@@ -114,15 +115,26 @@ def _moderation(config: "Config") -> Faults:
 
 
 def _word_lists(moderation: Moderation, path: KeyPath) -> Faults:
+    message = _unusable_words(moderation.rules().model_dump_json())
+    if message is not None:
+        yield Fault(path=path, message=message)
+
+
+@functools.lru_cache(maxsize=64)
+def _unusable_words(rules: str) -> str | None:
+    """What the moderator has against its settings. Remembered, since compiling the lists is most of a reload."""
     try:
-        load_moderator(moderation.rules())
+        load_moderator(ModerationSettings.model_validate_json(rules))
     except ModerationError as error:
-        yield Fault(path=path, message=str(error))
+        return str(error)
+    return None
 
 
 def _overrides(config: "Config") -> Faults:
     for index, override in enumerate(config.overrides):
         yield from _match(override, ("overrides", index, "match"))
+        if not override.set:
+            yield Fault(path=("overrides", index, "set"), message="changes nothing")
         for key, value in override.set.items():
             yield from _override_key(config, key, value, ("overrides", index, "set", key))
 

@@ -39,7 +39,7 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]{1,40}|[0-9]{1,40}(\.[0-9]{0,40})?)([eE][-+]?
 _HINTS = {
     "mapping values are not allowed": 'check the indentation, and put text that holds ": " in quotes',
     "cannot start any token": "indent with spaces, never with tabs, and put text that begins with a sign in quotes",
-    "expected ',' or": "a bracket that was opened is not closed, or a comma is missing",
+    "expected ',' or": "a bracket is not closed, a comma is missing, or ${NAME} is not in quotes",
     "could not find expected ':'": "every line of a section is written as key: value",
     "expected <block end>": "lines of one section begin in the same column",
     "while scanning a quoted scalar": "a quote that was opened is not closed",
@@ -129,6 +129,7 @@ class _Node:
     entries: dict[str, tuple[int, "_Node"]] | None = None
     items: list["_Node"] | None = None
     key: tuple[str, int] | None = None  # of a mapping under way: the key whose value comes next
+    last_key: str = ""
     open: bool = False
 
 
@@ -207,7 +208,7 @@ class _Builder:
                     message=f"is written twice; first in line {first}",
                 )
             )
-        mapping.key = (key, self.line)
+        mapping.key, mapping.last_key = (key, self.line), key
 
     def _place(self, node: _Node) -> None:
         if not self._stack:
@@ -237,10 +238,7 @@ class _Builder:
     def _here(self) -> KeyPath:
         path: list[str | int] = []
         for node in self._stack[:-1]:
-            if node.items is not None:
-                path.append(len(node.items) - 1)
-            elif node.key is not None:
-                path.append(node.key[0])
+            path.append(node.last_key if node.items is None else len(node.items) - 1)
         return tuple(path)
 
     def _plain(self, node: _Node, path: KeyPath) -> Any:

@@ -49,9 +49,10 @@ class Match(Section):
 class Override(Section):
     """Other settings for some places."""
 
-    match: Match = Field(description="Where: platform, discord_server, telegram_chat, channel.")
+    match: Match = Field(default_factory=Match, description="Where: platform, discord_server, telegram_chat, channel.")
     set: dict[str, Any] = Field(
-        description="What: keys with dots, like triggers.unsolicited.chance: 0.05, and the value that holds there."
+        default_factory=dict,
+        description="What: keys with dots, like triggers.unsolicited.chance: 0.05, and the value that holds there.",
     )
 
 

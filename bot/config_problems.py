@@ -46,23 +46,27 @@ def fault(error: ErrorDetails, root: type[BaseModel], written: Any) -> Fault:
             path=path, message="unknown key", hint=did_you_mean(str(path[-1]), model.model_fields if model else ())
         )
     if kind == "missing":
-        return Fault(path=path, message="is missing", hint=field.description if field else None)
+        return Fault(path=path, message="is missing", hint=f"what it is: {field.description}" if field else None)
     if kind == "value_error":
         message, _, hint = str(context.get("error", error["msg"])).partition("; ")
         return Fault(path=path, message=message, hint=hint or None)
     if kind in ("literal_error", "enum"):
         choices = re.findall(r"'([^']*)'", str(context["expected"])) or [str(context["expected"])]
         return Fault(path=path, message=f"{shown(written)} is not one of the choices", hint=_choices(written, choices))
-    subject = "has no value" if written is None else None
+    if written is None:
+        return Fault(path=path, message="has no value", hint=_allowed(field))
     stem = kind.split("_")[0]
     if kind.endswith("_type") and stem in _WRONG_SHAPE:
         return Fault(path=path, message=_WRONG_SHAPE[stem])
     if kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
         size = "small" if kind.startswith("greater") else "large"
         return Fault(path=path, message=f"{shown(written)} is too {size}", hint=_allowed(field))
+    if kind == "string_pattern_mismatch":
+        message = f"{shown(written)} is not of the form asked for"
+        return Fault(path=path, message=message, hint=f"allowed: {field.description}" if field else None)
     if stem in _NOT_A:
-        return Fault(path=path, message=subject or _string_or(kind, written, context, stem), hint=_allowed(field))
-    return Fault(path=path, message=subject or _length(kind, context) or error["msg"], hint=_allowed(field))
+        return Fault(path=path, message=_string_or(kind, written, context, stem), hint=_allowed(field))
+    return Fault(path=path, message=_length(kind, context) or error["msg"], hint=_allowed(field))
 
 
 def _string_or(kind: str, written: Any, context: Mapping[str, Any], stem: str) -> str:
@@ -70,8 +74,6 @@ def _string_or(kind: str, written: Any, context: Mapping[str, Any], stem: str) -
         return "is empty" if context["min_length"] == 1 else f"is shorter than {context['min_length']} characters"
     if kind == "string_too_long":
         return f"is longer than {context['max_length']} characters"
-    if kind == "string_pattern_mismatch":
-        return f"{shown(written)} is not of the form asked for"
     return f"{shown(written)} {_NOT_A[stem]}"
 
 
@@ -90,7 +92,7 @@ def _choices(written: Any, choices: list[str]) -> str:
 
 
 def _allowed(field: FieldInfo | None) -> str | None:
-    """The range of a number, or what the field's description says."""
+    """The range of a number or duration."""
     if field is None:
         return None
     bounds = {type(bound): bound for bound in field.metadata if isinstance(bound, _BOUNDS)}
@@ -103,7 +105,7 @@ def _allowed(field: FieldInfo | None) -> str | None:
         return f"allowed: {_bound(low)} to {_bound(high)}" if high is not None else f"allowed: from {_bound(low)}"
     if high is not None:
         return f"allowed: up to {_bound(high)}"
-    return field.description
+    return None
 
 
 def _bound(value: Any) -> str:

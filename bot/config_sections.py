@@ -34,7 +34,7 @@ class Bot(Section):
     language: str = Field(
         default="en",
         pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$",
-        description="Language that the bot is talked to in, like en.",
+        description="Code of the language that people talk in, like en or pt-BR.",
     )
     operators: tuple[PlatformId, ...] = Field(
         default=(), description='People who may do everything, as platform:id, like "telegram:123".'

@@ -31,7 +31,7 @@ async def register_commands(http: DiscordHttp, application_id: str, specs: Seque
     try:
         present = await http.call("GET", path, application_id=application_id)
         if sorted(map(_fingerprint, present)) != sorted(map(_fingerprint, wanted)):
-            await http.call("PUT", path, json=wanted, application_id=application_id)
+            await http.call("PUT", path, body=wanted, application_id=application_id)
             log.info("commands_registered", extra={"platform": "discord", "commands": len(wanted)})
         return True
     except (discord.DiscordException, *NETWORK_ERRORS, KeyError, TypeError, ValueError) as error:
@@ -53,7 +53,7 @@ async def acknowledge(http: DiscordHttp, interaction: Payload) -> bool:
     try:
         # The names of the parameters give each interaction a rate-limit bucket of its own.
         await http.call("POST", "/interactions/{webhook_id}/{webhook_token}/callback",
-                        json={"type": DEFERRED_MESSAGE, "data": {"flags": EPHEMERAL}},
+                        body={"type": DEFERRED_MESSAGE, "data": {"flags": EPHEMERAL}},
                         webhook_id=str(interaction["id"]), webhook_token=str(interaction["token"]))
         return True
     except (discord.DiscordException, *NETWORK_ERRORS) as error:
@@ -86,7 +86,7 @@ def _is_forbidden(command: IncomingCommand, specs: Sequence[CommandSpec]) -> boo
 async def _follow_up(http: DiscordHttp, interaction: Payload, text: str) -> bool:
     try:
         await http.call("POST", "/webhooks/{webhook_id}/{webhook_token}",
-                        json={"content": text, "allowed_mentions": NO_MENTIONS, "flags": EPHEMERAL | SUPPRESS_EMBEDS},
+                        body={"content": text, "allowed_mentions": NO_MENTIONS, "flags": EPHEMERAL | SUPPRESS_EMBEDS},
                         webhook_id=str(interaction["application_id"]), webhook_token=str(interaction["token"]))
         return True
     except (discord.DiscordException, *NETWORK_ERRORS) as error:

@@ -4,6 +4,7 @@ The client brings what is hard: rate-limit buckets, the global limit, repeated 5
 plain JSON, so a payload that the library's models do not understand cannot hurt us.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,15 +33,19 @@ class DiscordHttp(HTTPClient):
 
     async def request(self, route: Route, **kwargs: Any) -> Any:
         route.url = self._api_url + route.url.removeprefix(Route.BASE).removeprefix(self._api_url)
-        return await super().request(route, **kwargs)
+        try:
+            answer = await super().request(route, **kwargs)
+        except json.JSONDecodeError:  # a 204 that calls its empty body JSON
+            return None
+        return _read_json(answer) if isinstance(answer, str) else answer
 
-    async def call(self, method: str, path: str, *, json: object = None, query: Mapping[str, str | int] | None = None,
+    async def call(self, method: str, path: str, *, body: object = None, query: Mapping[str, str | int] | None = None,
                    **parameters: str) -> Any:
         """One request by path template. `channel_id`, `guild_id`, `webhook_id` and `webhook_token` choose the
         rate-limit bucket."""
         options: dict[str, Any] = {}
-        if json is not None:
-            options["json"] = json
+        if body is not None:
+            options["json"] = body
         if query is not None:
             options["params"] = query
         return await self.request(Route(method, path, **parameters), **options)
@@ -65,6 +70,15 @@ class DiscordHttp(HTTPClient):
         except BaseException:
             await self.close()
             raise
+
+
+def _read_json(text: str) -> Any:
+    """discord.py leaves an answer as text if its content type is not exactly `application/json`, as where a proxy
+    or another server names a charset too."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def describe(error: BaseException) -> str:

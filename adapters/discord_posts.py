@@ -44,7 +44,7 @@ async def create_message(http: DiscordHttp, part: OutgoingPart, *, as_reply: boo
         body["message_reference"] = {"message_id": part.reply_to, "channel_id": part.channel.address,
                                      "fail_if_not_exists": False}
     try:
-        answer = await http.call("POST", "/channels/{channel_id}/messages", json=body,
+        answer = await http.call("POST", "/channels/{channel_id}/messages", body=body,
                                  channel_id=part.channel.address)
         return Receipt(str(answer["id"]))
     except discord.HTTPException as error:

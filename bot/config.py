@@ -10,11 +10,13 @@ import json
 import logging
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.json_schema import GenerateJsonSchema
 
 from adapters.base import Channel
 from bot.config_checks import faults
@@ -43,7 +45,7 @@ from bot.config_sections import (
     Unsolicited,
     Web,
 )
-from bot.config_values import Rate, Section
+from bot.config_values import Rate, Section, format_duration
 from bot.generator.decoding import Decoding
 from bot.personas import Persona
 
@@ -211,9 +213,18 @@ def load_config(path: Path, env: Mapping[str, str] | None = None) -> Config:
     return config
 
 
+class _SchemaOfFile(GenerateJsonSchema):
+    """Defaults as people write them: "10m" rather than ISO 8601."""
+
+    def encode_default(self, default: Any) -> Any:
+        if isinstance(default, timedelta):
+            return format_duration(default)
+        return str(default) if isinstance(default, Rate) else super().encode_default(default)
+
+
 def config_schema() -> dict[str, Any]:
     """JSON Schema of config.yaml, for editors."""
-    schema = Config.model_json_schema()
+    schema = Config.model_json_schema(schema_generator=_SchemaOfFile)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Banter's config.yaml"}
 
 

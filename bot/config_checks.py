@@ -115,7 +115,8 @@ def _moderation(config: "Config") -> Faults:
 
 
 def _word_lists(moderation: Moderation, path: KeyPath) -> Faults:
-    message = _unusable_words(moderation.rules().model_dump_json())
+    rules = moderation.rules()
+    message = None if rules == ModerationSettings() else _unusable_words(rules.model_dump_json())
     if message is not None:
         yield Fault(path=path, message=message)
 

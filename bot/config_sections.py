@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, StringCo
 
 from bot.config_errors import shown
 from bot.config_values import Cron, Duration, Listen, PlatformId, Rate, RateLimit, Section, Switch, WebUrl
-from moderation.policy import ModerationSettings
+from moderation.policy import LinkSettings, ModerationSettings, WordLists
 
 Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]
 Checkpoint = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4096)]
@@ -256,6 +256,10 @@ class OnAllBlocked(StrEnum):
 class Moderation(ModerationSettings, Section):
     """What must not be said, and what happens then."""
 
+    words: WordLists = Field(default_factory=WordLists, description="Your own words, besides the lists that ship.")
+    links: LinkSettings = Field(
+        default_factory=LinkSettings, description="Links that the bot may post; none but these."
+    )
     on_all_blocked: OnAllBlocked = Field(
         default=OnAllBlocked.RESAMPLE,
         description="No candidate may be said: resample tries once more, then a safe line; or safe_line, or silent.",

@@ -42,6 +42,8 @@ def add_message(tx: Transaction, new: NewMessage, admit: Admission = lambda: Non
         _extend(tx, turn.id, new)
         return Received(Receival.JOINED)
     if new.trigger is None:
+        if not new.keep:
+            return Received(Receival.IGNORED)
         _insert_message(tx, new, channel.id, conversation_id, None)
         return Received(Receival.CONTEXT)
     reason = new.refusal or _refusal(tx, channel, new) or (None if new.answer else admit())
@@ -83,7 +85,7 @@ def _joinable(tx: Transaction, conversation_id: int, new: NewMessage) -> Row[Any
     # Platforms round the time of sending to seconds; among live messages our own clock is the finer one.
     late = new.received_at - new.sent_at > LATE
     pause = new.sent_at - turn.last_sent_at if late else new.received_at - turn.last_received_at
-    return turn if pause <= new.quiet_time else None
+    return turn if pause < new.quiet_time else None
 
 
 def _extend(tx: Transaction, turn_id: int, new: NewMessage) -> None:

@@ -41,6 +41,7 @@ class Receival(StrEnum):
     TURN = "turn"  # opened a pending turn
     JOINED = "joined"  # belongs to a turn that was pending already
     CONTEXT = "context"  # kept as something the model may see, owes no reply
+    IGNORED = "ignored"  # none of our business: not stored
     REFUSED = "refused"
     ANSWERED = "answered"  # answered at once with a fixed text (a command, a crisis message)
 
@@ -57,7 +58,8 @@ class QueueLimits:
 class NewMessage:
     """A message as the intake wants it stored.
 
-    `trigger` names why the bot owes a reply (None: kept as context only). `refusal` refuses the turn for a
+    `trigger` names why the bot owes a reply. Without one the message may still belong to a turn that waits; else
+    it is kept as context, or, where `keep` is False, not at all. `refusal` refuses the turn for a
     reason found before the store was asked; `answer` is a fixed text to post instead of a generated reply.
     """
 
@@ -74,6 +76,7 @@ class NewMessage:
     forget_after: timedelta
     queue: QueueLimits
     config_revision: str
+    keep: bool = True
     refusal: str | None = None
     answer: str | None = None
 

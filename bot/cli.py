@@ -1,0 +1,303 @@
+"""The command line. Imports nothing heavy: each command fetches what it needs."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bot.exits import Exit
+
+if TYPE_CHECKING:
+    from bot.config import Config
+    from storage.store import Store
+
+_PLATFORMS = click.Choice(["telegram", "discord", "worker"])
+
+click.UsageError.exit_code = int(Exit.USAGE)
+
+
+class _Failure(click.ClickException):
+    """A mistake that can be put right: its message, and no traceback."""
+
+    def __init__(self, message: str, exit_code: Exit) -> None:
+        super().__init__(message)
+        self.exit_code = int(exit_code)
+
+    def show(self, file: Any = None) -> None:
+        click.echo(self.message, file=file or sys.stderr)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="banter", prog_name="banter")
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    default=Path("config.yaml"),
+    show_default=True,
+    help="The configuration file.",
+)
+@click.pass_context
+def main(context: click.Context, config_path: Path) -> None:
+    """Banter: a chat bot for Telegram and Discord that answers with a fine-tuned GPT-2.
+
+    \b
+    Examples:
+      banter run                    serve every platform that has a token, or talk here
+      banter check                  look at configuration, database, model and tokens
+      banter --config my.yaml run   use another configuration
+    """
+    context.obj = config_path
+
+
+@main.command()
+@click.option("--only", multiple=True, type=_PLATFORMS, help="Run just this part; may be given more than once.")
+@click.pass_obj
+def run(config_path: Path, only: tuple[str, ...]) -> None:
+    """Serve Telegram and Discord; without a token, talk in this terminal.
+
+    \b
+    Examples:
+      banter run
+      banter run --only telegram --only worker
+      printf 'hi\\nhow are you?\\n' | banter run
+    """
+    if only == ("worker",):
+        from bot.worker import main as worker_main
+
+        sys.exit(worker_main(["--config", str(config_path)]))
+    sys.exit(_run_app(config_path, only=only, terminal=False))
+
+
+@main.command()
+@click.pass_obj
+def chat(config_path: Path) -> None:
+    """Talk in this terminal, whatever tokens are set."""
+    sys.exit(_run_app(config_path, only=(), terminal=True))
+
+
+@main.command()
+@click.option("--offline", is_flag=True, help="Do not ask the platforms to whom the tokens belong.")
+@click.pass_obj
+def check(config_path: Path, offline: bool) -> None:
+    """Try what a start would do - configuration, database, model, tokens - and say what is wrong."""
+    from bot.check import check_all
+
+    sys.exit(asyncio.run(check_all(config_path, ask_platforms=not offline)))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="The whole snapshot.")
+@click.pass_obj
+def health(config_path: Path, as_json: bool) -> None:
+    """Say whether the program that runs with this configuration is well (exit code 0) or not (1)."""
+    from bot.health import read_health
+
+    snapshot = read_health(config_path)
+    if snapshot is None:
+        raise _Failure(f"Nothing runs with {config_path}.", Exit.FAILED)
+    if as_json:
+        click.echo(json.dumps(snapshot, indent=2))
+    else:
+        for name, part in snapshot["parts"].items():
+            click.echo(f"{'ok ' if part['ready'] else 'BAD'} {name}: {part['detail']}")
+    sys.exit(Exit.OK if snapshot["ready"] else Exit.FAILED)
+
+
+@main.group()
+def config() -> None:
+    """Look at the configuration."""
+
+
+@config.command("schema")
+def config_schema() -> None:
+    """Print the JSON Schema that editors use to help with config.yaml."""
+    from bot.config import config_schema as schema
+
+    click.echo(json.dumps(schema(), indent=2))
+
+
+@config.command("check")
+@click.pass_obj
+def config_check(config_path: Path) -> None:
+    """Say whether config.yaml is valid, and everything that is wrong with it."""
+    loaded = _load(config_path)
+    click.echo(f"{config_path} is valid (revision {loaded.revision}).")
+
+
+@main.group()
+def dead() -> None:
+    """Turns that could not be answered after all attempts, and events that could not be read."""
+
+
+@dead.command("list")
+@click.pass_obj
+def dead_list(config_path: Path) -> None:
+    """List them, newest first."""
+    from storage import turns, upkeep
+
+    async def listed(store: "Store") -> None:
+        for turn in await store.read(turns.list_dead):
+            when = f"{turn.finished_at:%Y-%m-%d %H:%M}"
+            click.echo(f"{turn.id:>8}  {when}  {turn.platform}:{turn.address}  {turn.attempts}x  {turn.reason}")
+        for letter in await store.read(upkeep.list_dead_letters):
+            when = f"{letter.created_at:%Y-%m-%d %H:%M}"
+            click.echo(f"  letter {letter.id}  {when}  {letter.platform} event {letter.event_id}: {letter.error}")
+
+    _with_store(config_path, listed)
+
+
+@dead.command("retry")
+@click.argument("turn_id", type=int)
+@click.pass_obj
+def dead_retry(config_path: Path, turn_id: int) -> None:
+    """Queue a dead turn once more.
+
+    \b
+    Example:
+      banter dead retry 17
+    """
+    from storage import turns
+
+    async def retried(store: "Store") -> None:
+        if not await store.write(turns.retry_dead, turn_id):
+            raise _Failure(f"There is no dead turn {turn_id}; see: banter dead list", Exit.FAILED)
+        click.echo(f"Turn {turn_id} waits for an answer again.")
+
+    _with_store(config_path, retried)
+
+
+@dead.command("drop")
+@click.argument("turn_id", type=int)
+@click.pass_obj
+def dead_drop(config_path: Path, turn_id: int) -> None:
+    """Leave a dead turn unanswered and stop listing it."""
+    from storage import turns
+
+    async def dropped(store: "Store") -> None:
+        if not await store.write(turns.drop_dead, turn_id):
+            raise _Failure(f"There is no dead turn {turn_id}; see: banter dead list", Exit.FAILED)
+        click.echo(f"Turn {turn_id} is dropped.")
+
+    _with_store(config_path, dropped)
+
+
+@main.command()
+@click.argument("person")
+@click.pass_obj
+def forget(config_path: Path, person: str) -> None:
+    """Erase everything a person wrote, as their own /forget would.
+
+    \b
+    Example:
+      banter forget telegram:123456
+    """
+    from storage import files, people
+
+    platform, colon, author = person.partition(":")
+    if not colon or not author:
+        raise click.UsageError(f"{person!r} names nobody; write PLATFORM:ID, for example telegram:123456")
+
+    async def forgotten(store: "Store") -> None:
+        erased = await store.write(people.forget_person, platform, author)
+        if store.sqlite_file is not None:
+            await asyncio.to_thread(files.scrub, store.sqlite_file)
+        click.echo(f"Erased {erased.messages} messages and {erased.replies} replies.")
+
+    _with_store(config_path, forgotten)
+
+
+@main.group()
+def db() -> None:
+    """The database's schema and copies."""
+
+
+@db.command("upgrade")
+@click.pass_obj
+def db_upgrade(config_path: Path) -> None:
+    """Bring the schema up to date (a start does this by itself)."""
+
+    async def nothing(_store: "Store") -> None:
+        click.echo("The schema is up to date.")
+
+    _with_store(config_path, nothing)
+
+
+@db.command("backup")
+@click.pass_obj
+def db_backup(config_path: Path) -> None:
+    """Copy a SQLite database, also while it is in use."""
+    from storage import files
+    from storage.store import utc_now
+
+    loaded = _load(config_path)
+
+    async def copied(store: "Store") -> None:
+        if store.sqlite_file is None:
+            raise _Failure("This database is PostgreSQL: use pg_dump.", Exit.STORE)
+        folder = store.sqlite_file.parent / "backups"
+        click.echo(files.back_up(store.sqlite_file, folder, utc_now(), loaded.jobs.keep_backups))
+
+    _with_store(config_path, copied)
+
+
+def _run_app(config_path: Path, only: tuple[str, ...], terminal: bool) -> int:
+    from bot.app import App
+    from bot.config import ConfigError
+    from storage.errors import StoreError
+
+    try:
+        return int(asyncio.run(App(config_path, only=only, terminal=terminal).run()))
+    except ConfigError as error:
+        raise _Failure(str(error), Exit.CONFIG) from None
+    except StoreError as error:
+        raise _Failure(str(error), Exit.STORE) from None
+    except ExceptionGroup as group:
+        known = group.subgroup(StoreError)
+        if known is None:
+            raise
+        raise _Failure(str(known.exceptions[0]), Exit.STORE) from None
+
+
+def _load(config_path: Path) -> "Config":
+    from bot.config import ConfigError, load_config
+
+    try:
+        return load_config(config_path)
+    except ConfigError as error:
+        raise _Failure(str(error), Exit.CONFIG) from None
+
+
+def _with_store(config_path: Path, work: Any) -> None:
+    from bot.app import prepare_store
+    from storage.errors import StoreError
+
+    loaded = _load(config_path)
+
+    async def worked() -> None:
+        store = await asyncio.to_thread(prepare_store, loaded, config_path)
+        try:
+            await work(store)
+        finally:
+            await store.close()
+
+    try:
+        asyncio.run(worked())
+    except StoreError as error:
+        raise _Failure(str(error), Exit.STORE) from None
+
+
+def _add_training_commands() -> None:
+    from bot.training.commands import train, train_ranker
+
+    main.add_command(train)
+    main.add_command(train_ranker)
+
+
+_add_training_commands()
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""The models as the worker uses them: loaded once, called through one batch, replaced never while it runs.
+
+The door between plain asyncio and the generator package; importing this module imports no torch.
+"""
+
+import logging
+from collections.abc import Sequence
+
+from bot.config import Config, RankerHead
+from bot.context import Context
+from bot.generator.batching import Batcher
+from bot.generator.candidates import Candidate, GenerationRequest
+from bot.generator.engine import Generator, load_generator
+from bot.generator.errors import GeneratorError
+from bot.generator.ranking.ranker import Ranker, load_ranker
+
+log = logging.getLogger(__name__)
+
+
+class Models:
+    """Generator and rankers of one worker. `load` blocks for seconds and raises CheckpointError."""
+
+    def __init__(self, generator: Generator, device: str, dtype: str) -> None:
+        self.generator = generator
+        self.batcher = Batcher(generator)
+        self._device = device
+        self._dtype = dtype
+        self._rankers: dict[str, Ranker | None] = {}
+
+    @classmethod
+    def load(cls, config: Config) -> "Models":
+        model = config.model
+        generator = load_generator(model.checkpoint, dialect=model.dialect, device=model.device, dtype=model.dtype)
+        models = cls(generator, model.device, model.dtype)
+        for head in [*config.ranking.prior, *config.ranking.cond]:
+            models._rankers[head.checkpoint] = models._load_ranker(head)
+        return models
+
+    @property
+    def ranker_revisions(self) -> dict[str, str]:
+        return {checkpoint: ranker.revision for checkpoint, ranker in self._rankers.items() if ranker is not None}
+
+    def encode(self, context: Context, max_tokens: int, max_new_tokens: int) -> tuple[int, ...]:
+        """The context as token ids, within the budget and with room for the reply."""
+        budget = max(1, min(max_tokens, self.generator.context_limit - max_new_tokens))
+        return tuple(self.generator.dialect.encode(context.utterances, budget))
+
+    async def generate(self, request: GenerationRequest) -> Sequence[Candidate]:
+        return await self.batcher.generate(request)
+
+    async def score(self, head: RankerHead, turns: Sequence[str], replies: Sequence[str]) -> Sequence[float] | None:
+        """One head's scores; None, once reported, where the head cannot be loaded or fails."""
+        if head.checkpoint not in self._rankers:
+            self._rankers[head.checkpoint] = await self.batcher.run(self._load_or_report, head)
+        ranker = self._rankers[head.checkpoint]
+        if ranker is None:
+            return None
+        try:
+            return await self.batcher.score(ranker, turns, replies)
+        except Exception:
+            log.exception("ranker_failed", extra={"ranker": head.name})
+            return None
+
+    def _load_ranker(self, head: RankerHead) -> Ranker:
+        return load_ranker(head.checkpoint, name=head.name, device=self._device, dtype=self._dtype)
+
+    def _load_or_report(self, head: RankerHead) -> Ranker | None:
+        try:
+            return self._load_ranker(head)
+        except GeneratorError as error:
+            log.error("ranker_unusable", extra={"ranker": head.name, "error": str(error)})
+            return None
+
+    def close(self) -> None:
+        self.batcher.close()

@@ -36,6 +36,7 @@ class Fault:
     accept: bool = False  # do what was asked, and lose the answer
     drop: bool = False  # close the connection without an answer
     half: bool = False  # close it in the middle of the answer
+    trickle: bool = False  # a byte of the answer now and then, for ever
     status: int = 200
     body: bytes | None = None  # instead of the Bot API's JSON
     description: str = ""
@@ -200,7 +201,10 @@ class TelegramServer:
     def member(self, status: str, *, chat: int = 7, by: int = 7, **more: Any) -> None:
         """The bot's place in a chat changes: "kicked" (or blocked), "left", "member", ..."""
         new = {"user": self.me, "status": status, **({"until_date": 0} if status == "kicked" else {}), **more}
-        change = {"chat": self._chat_json(chat), "from": {"id": by, "is_bot": False, "first_name": "Person"}}
+        change: dict[str, Any] = {
+            "chat": self._chat_json(chat),
+            "from": {"id": by, "is_bot": False, "first_name": "Person"},
+        }
         change |= {"date": int(time.time()), "old_chat_member": {"user": self.me, "status": "member"}}
         self.push({"my_chat_member": {**change, "new_chat_member": new}})
 
@@ -278,14 +282,14 @@ class TelegramServer:
         if fault and fault.wait_for:
             await fault.wait_for.wait()
         if fault and not fault.accept:
-            return _break(http, fault)
+            return await _break(http, fault)
         try:
             result = await self._do(request)
         except _Refused as refused:
             return _answer_error(refused)
         await self._tell("accepted", request)
         if fault:
-            return _break(http, fault)
+            return await _break(http, fault)
         response = web.json_response({"ok": True, "result": result})
         await response.prepare(http)
         await response.write_eof()
@@ -491,12 +495,18 @@ def _answer_error(refused: _Refused) -> web.Response:
     return web.json_response(body, status=refused.status)
 
 
-def _break(http: web.Request, fault: Fault) -> web.StreamResponse:
+async def _break(http: web.Request, fault: Fault) -> web.StreamResponse:
     if fault.half and http.transport:
         http.transport.write(b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n{"ok"')
     if (fault.drop or fault.half) and http.transport:
         http.transport.close()
         raise asyncio.CancelledError
+    if fault.trickle:
+        response = web.StreamResponse()
+        await response.prepare(http)
+        while True:  # until the client hangs up and this handler is cancelled
+            await response.write(b" ")
+            await asyncio.sleep(0.02)
     if fault.body is not None:
         return web.Response(status=fault.status, body=fault.body)
     if fault.status == 200:

@@ -7,4 +7,4 @@ from storage.store import Store
 
 async def listen(store: Store, on_topic: Callable[[str], None]) -> None:
     """Returns at once on SQLite."""
-    return None
+    return

@@ -42,6 +42,9 @@ def lease_replies(
 
 
 _older = replies.alias("older")
+_IS_FIRST = ~exists().where(
+    _older.c.channel_id == replies.c.channel_id, is_open_reply(_older), _older.c.id < replies.c.id
+)
 _DUE = (
     select(replies.c.id.label("reply_id"), channels)
     .join(channels, channels.c.id == replies.c.channel_id)
@@ -49,9 +52,7 @@ _DUE = (
         channels.c.platform == bindparam("platform"),
         is_open_reply(replies, ReplyState.READY),
         replies.c.next_try_at <= bindparam("now", type_=Instant),
-        ~exists().where(
-            _older.c.channel_id == replies.c.channel_id, is_open_reply(_older), _older.c.id < replies.c.id
-        ),
+        _IS_FIRST,
     )
     .order_by(replies.c.id)
     .limit(bindparam("limit", type_=Integer))
@@ -236,11 +237,11 @@ def _return(tx: Transaction, condition: ColumnElement[bool]) -> int:
 
 
 def next_due(tx: Transaction, platform: str) -> float | None:
-    """Seconds until the earliest waiting reply of a platform is due; None if none waits."""
+    """Seconds until the earliest reply of a platform is due that waits for nothing but time; None if none does."""
     earliest = tx.execute(
         select(func.min(replies.c.next_try_at))
         .join(channels, channels.c.id == replies.c.channel_id)
-        .where(channels.c.platform == platform, is_open_reply(replies, ReplyState.READY))
+        .where(channels.c.platform == platform, is_open_reply(replies, ReplyState.READY), _IS_FIRST)
     ).scalar_one_or_none()
     return None if earliest is None else max(0.0, (earliest - tx.now).total_seconds())
 

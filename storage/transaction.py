@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Executable, Insert, Result, Table, UpdateBase, func, select
+from sqlalchemy import Connection, CursorResult, Executable, Result, Table, UpdateBase, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 Clock = Callable[[], datetime]
@@ -64,8 +64,8 @@ class Transaction:
         build: Callable[[Table], Any] = (
             postgresql.insert if self.connection.dialect.name == "postgresql" else sqlite.insert
         )
-        statement: Insert = build(table).values(**values).on_conflict_do_nothing()
-        return bool(self.change(statement))
+        statement = build(table).values(**values).on_conflict_do_nothing().returning(*table.primary_key)
+        return self.execute(statement).first() is not None
 
     def wake(self, topic: str) -> None:
         """After the commit, wake whoever waits for `topic` ("turns", "outbox")."""

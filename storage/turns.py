@@ -64,18 +64,25 @@ def lease_turns(tx: Transaction, holder: str, limit: int, lease: timedelta, *, i
     return Lease(_take(tx, fresh, holder, lease), retry_waiting=retry_waiting)
 
 
+_other = turns.alias("other")
+_goes_before = exists().where(
+    _other.c.conversation_id == turns.c.conversation_id,
+    is_open_turn(_other),
+    (_other.c.state == TurnState.LEASED) | (_other.c.id < turns.c.id),
+)
+_unposted = exists().where(
+    replies.c.channel_id == turns.c.channel_id, is_open_reply(), replies.c.turn_id.is_not(None)
+)
+# Together with the channel's row: a turn that waits for nothing but its time.
+_IS_NEXT = is_open_turn(turns, TurnState.PENDING) & channels.c.gone_reason.is_(None) & ~_goes_before & ~_unposted
+
+
 def _due(*conditions: ColumnElement[bool]) -> Subquery:
     """Pending turns that may be leased `:now`, with their place in the queue of their server."""
-    other = turns.alias("other")
-    goes_before = exists().where(
-        other.c.conversation_id == turns.c.conversation_id,
-        is_open_turn(other),
-        (other.c.state == TurnState.LEASED) | (other.c.id < turns.c.id),
-    )
-    unposted = exists().where(
-        replies.c.channel_id == turns.c.channel_id, is_open_reply(), replies.c.turn_id.is_not(None)
-    )
     queue = func.coalesce(channels.c.server, channels.c.address)
+    place = func.row_number().over(
+        partition_by=(channels.c.platform, queue), order_by=(turns.c.ready_at, turns.c.id)
+    )
     return (
         select(
             turns.c.id,
@@ -83,19 +90,10 @@ def _due(*conditions: ColumnElement[bool]) -> Subquery:
             turns.c.channel_id,
             turns.c.attempts,
             turns.c.ready_at,
-            func.row_number()
-            .over(partition_by=(channels.c.platform, queue), order_by=(turns.c.ready_at, turns.c.id))
-            .label("place"),
+            place.label("place"),
         )
         .join(channels, channels.c.id == turns.c.channel_id)
-        .where(
-            is_open_turn(turns, TurnState.PENDING),
-            turns.c.ready_at <= bindparam("now", type_=Instant),
-            channels.c.gone_reason.is_(None),
-            ~goes_before,
-            ~unposted,
-            *conditions,
-        )
+        .where(_IS_NEXT, turns.c.ready_at <= bindparam("now", type_=Instant), *conditions)
         .subquery("due")
     )
 
@@ -178,11 +176,14 @@ def _take(tx: Transaction, rows: Sequence[Row[Any]], holder: str, lease: timedel
     ]
 
 
+_NEXT_DUE = (
+    select(func.min(turns.c.ready_at)).join(channels, channels.c.id == turns.c.channel_id).where(_IS_NEXT)
+)
+
+
 def next_due(tx: Transaction) -> datetime | None:
-    """When the earliest pending turn becomes due; None if none waits."""
-    return tx.execute(
-        select(func.min(turns.c.ready_at)).where(is_open_turn(turns, TurnState.PENDING))
-    ).scalar_one_or_none()
+    """When the earliest turn becomes due that waits for nothing but time; None if none does."""
+    return tx.execute(_NEXT_DUE).scalar_one_or_none()
 
 
 def extend_leases(tx: Transaction, held: Sequence[LeasedTurn], lease: timedelta) -> set[int]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from adapters.base import Channel, ChannelKind
 from storage import inbox, outbox, turns
 from storage.migrate import migrate
-from storage.records import CandidateRecord, Composition, FinishedTurn, LeasedTurn, NewMessage, QueueLimits
+from storage.records import CandidateRecord, Composition, FinishedTurn, LeasedReply, LeasedTurn, NewMessage, QueueLimits
 from storage.store import Store
 from tests.servers.postgres import PostgresServer
 
@@ -126,7 +126,7 @@ class Bench:
                 for reply in await self.store.write(outbox.lease_replies, "telegram", "poster", 64, LEASE):
                     tasks.create_task(self.post_one(reply))
 
-    async def post_one(self, reply: outbox.LeasedReply) -> None:
+    async def post_one(self, reply: LeasedReply) -> None:
         await self.store.write(outbox.begin_part, reply)
         await self.store.write(outbox.mark_posted, reply, f"{reply.id}")
         self.said[int(reply.channel.address)].set()

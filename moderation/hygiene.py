@@ -52,9 +52,7 @@ def strip_invisible(text: str) -> str:
         return text.strip()
     kept: list[str] = []
     for character in text:
-        if character in "\n\t" or _is_shown(character):
-            kept.append(character)
-        elif character in _JOINERS and kept and _may_join(kept[-1]):
+        if character in "\n\t" or _is_shown(character) or (character in _JOINERS and kept and _may_join(kept[-1])):
             kept.append(character)
         elif character in "\r\u0085\u2028\u2029\x0b\x0c" and kept and kept[-1] != "\n":
             kept.append("\n")
@@ -72,7 +70,7 @@ def _is_shown(character: str) -> bool:
 
 def _may_join(before: str) -> bool:
     """After a letter of a script that needs joiners, or after a symbol that emoji are made of."""
-    return before not in _JOINERS and not before.isascii() and not before.isspace() or before in "#*0123456789\ufe0f"
+    return (before not in _JOINERS and not before.isascii() and not before.isspace()) or before in "#*0123456789\ufe0f"
 
 
 def looks_empty(text: str) -> bool:

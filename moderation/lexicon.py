@@ -21,6 +21,7 @@ SUFFIXES = {
     "verb": ("", "s", "es", "d", "ed", "er", "ers", "ing", "ings", "in", "y", "a", "as"),
 }
 FORMS = (*SUFFIXES, "prefix", "part")
+_DOUBLED = re.compile(r"(.)\1")
 _SHORTEST_MASKED = 4
 _LONGEST_MASKED = 12
 _MASKED_SEVERITY = 2
@@ -47,7 +48,7 @@ class Hit:
 
 def read_rows(name: str) -> Iterator[tuple[int, dict[str, str]]]:
     """Line number and cells of a list shipped with this package; `#` starts a comment line."""
-    with files(__package__).joinpath(name).open(encoding="utf-8", newline="") as lines:
+    with files(__package__).joinpath(name).open(encoding="utf-8") as lines:
         numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip() and line[0] != "#"]
     rows = csv.DictReader(line for _, line in numbered)
     for (number, _), row in zip(numbered[1:], rows, strict=True):
@@ -101,7 +102,10 @@ class Phrases:
     def find(self, words: Sequence[Word]) -> Iterator[tuple[Entry, int, int]]:
         """Entries with the folded span, the longest from each word on."""
         labels = [self._labels(word.readings) for word in words]
+        begins = self._root.edges.keys()
         for first in range(len(words)):
+            if begins.isdisjoint(labels[first]):
+                continue
             best: tuple[Entry, int] | None = None
             nodes, at = [self._root], first
             while nodes and at < len(words):
@@ -114,7 +118,10 @@ class Phrases:
                 yield best[0], words[first].start, words[best[1]].end
 
     def _labels(self, readings: Sequence[str]) -> tuple[str, ...]:
-        return (*readings, *{name for reading in readings for name in self._classes.get(reading, ())})
+        classes = self._classes
+        if len(readings) == 1:
+            return (*readings, *classes[readings[0]]) if readings[0] in classes else tuple(readings)
+        return (*readings, *{name for reading in readings for name in classes.get(reading, ())})
 
 
 def _link(frontier: Sequence[_Node], words: Sequence[str], after: _Node) -> None:
@@ -164,7 +171,9 @@ class Lexicon:
 
     def _words(self, seen: View) -> Iterator[tuple[Entry, int, int]]:
         for index, word in enumerate(seen.words):
-            if self._allowed_words.intersection(word.readings):
+            if len(word.readings[0]) < self._shortest and len(word.readings) == 1:
+                continue
+            if not self._allowed_words.isdisjoint(word.readings):
                 continue
             entry = self._entry(word)
             if entry is not None and not (entry.form == "name" and _in_a_name(seen, index)):
@@ -193,9 +202,9 @@ class Lexicon:
 
     def _stretched_entry(self, reading: str) -> Entry | None:
         """`baaad` for `bad`: the same letters, none of them fewer times in a row."""
-        runs = _runs(reading)
-        if len(runs) == len(reading):
+        if not _DOUBLED.search(reading):
             return None
+        runs = _runs(reading)
         for lengths, entry in self._stretched.get("".join(letter for letter, _ in runs), ()):
             if all(have >= need for (_, have), need in zip(runs, lengths, strict=True)):
                 return entry
@@ -272,6 +281,7 @@ class Lexicon:
         self._suffix = re.compile(trie_pattern(word[::-1] for word in self._suffixes) if self._suffixes else never)
         self._part = re.compile(trie_pattern(self._parts) if self._parts else never)
         words = {**self._parts, **self._prefixes, **self._exact}
+        self._shortest = min(map(len, (*words, *self._joined, *self._suffixes)), default=0)
         self._one_stroke = {word.translate(ONE_STROKE): entry for word, entry in words.items()}
         self._stretched: dict[str, list[tuple[tuple[int, ...], Entry]]] = {}
         self._masked: dict[str, Entry] = {}

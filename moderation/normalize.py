@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
+from itertools import pairwise
 
 LEET = str.maketrans("0134578926@$!|+€£¢₴§", "oieastbgzgasiltelcss")
 # In leet `1`, `!` and `|` stand for i as well as l; both sides of such a comparison go through this table.
@@ -34,20 +35,19 @@ _CHUNK = re.compile(r"\S+")
 _TRICKY = re.compile(rf"[^\W_\d][^\w\s']+[^\W_\d]|_|\d|[{_SYMBOLS}]")
 _RUN_OF_THREE = re.compile(r"(.)\1\1+")
 _DOUBLE = re.compile(r"(.)\1+")
-_APART = re.compile(
-    rf"(?<![^\W_])[^\W_{_SYMBOLS}](?:[^\w\r\n{_SYMBOLS}]{{1,3}}|_)"
-    rf"[\w{_SYMBOLS}](?:(?:[^\w{_SYMBOLS}]{{1,3}}|_)[\w{_SYMBOLS}])+(?![^\W_])"
-    rf"|(?<![^\W_])[{_SYMBOLS}](?:[^\w{_SYMBOLS}]{{1,3}}|_)[\w{_SYMBOLS}](?:(?:[^\w{_SYMBOLS}]{{1,3}}|_)[\w{_SYMBOLS}])+(?![^\W_])"
-)
+_ONE = rf"[^\W_{_SYMBOLS}]|[{_SYMBOLS}]"
+_GAP = rf"(?:[^\w{_SYMBOLS}]{{1,3}}|_)"
+_APART = re.compile(rf"(?<![^\W_])(?:{_ONE})(?:{_GAP}(?:{_ONE})){{2,}}(?![^\W_])")
+_SHORTEST_BROKEN = 4
 _NOT_ALNUM = re.compile(r"[\W_]+")
 _ENDS = re.compile(r"^[\W_]+|[\W_]+$")
 SHORT_WORDS = frozenset(
-    "a ad ah all am an and any are as at ax be big bin boy but by bye can car cat co cut day did do dog du eat eh end"
-    " er far few for fun gay get go got gun guy had has he hey hi him his hit hm ho hot how i if in is it its jo job"
-    " la let lie lo log lot low ma man map may me men met mix mom mr ms mum my new no nor not now nut of off oh ok old"
-    " on one or our out own pa pay per pet pi pit put ran rap rat re red rid ro run sad sat saw say see set she shy"
-    " sir sit six so son sun tea ten the tie tip to too top try two uh um up us use van via was way we who why win"
-    " won ya ye yea yes yet yo you 're 's 't 'm 'll 've re ll ve".split()
+    """a ad ah all am an and any are as at ax be big bin boy but by bye can car cat co cut day did do dog du eat eh end
+    er far few for fun gay get go got gun guy had has he hey hi him his hit hm ho hot how i if in is it its jo job la
+    let lie ll lo log lot low ma man map may me men met mix mom mr ms mum my new no nor not now nut of off oh ok old on
+    one or our out own pa pay per pet pi pit put ran rap rat re red rid ro run sad sat saw say see set she shy sir sit
+    six so son sun tea ten the tie tip to too top try two uh um up us use van ve via was way we who why win won ya ye
+    yea yes yet yo you""".split()  # noqa: SIM905 - a table of words reads better than a list of strings
 )
 
 
@@ -190,9 +190,7 @@ def _alphabet(letter: str) -> str:
 
 def read_words(folded: str) -> list[Word]:
     """The words of a folded text in order, then what can be put together from pieces."""
-    words = [
-        Word(match.start(), match.end(), _readings(match[0].replace("'", ""))) for match in _WORD.finditer(folded)
-    ]
+    words = [Word(match.start(), match.end(), _readings(match[0].replace("'", ""))) for match in _WORD.finditer(folded)]
     pieces = [*_apart(folded), *_broken(words)]
     if _TRICKY.search(folded):
         pieces.extend(_disguised(folded))
@@ -230,8 +228,8 @@ def _leet_forms(token: str) -> Iterator[str]:
 def _apart(folded: str) -> Iterator[Word]:
     """Letters set apart: `b a d`, `b.a.d`, `b_a_d`; a leading pronoun or article may belong to the sentence."""
     for match in _APART.finditer(folded):
-        joined = _NOT_ALNUM.sub("", match[0].translate(LEET)) if not match[0].isdigit() else ""
-        if not joined.isalpha():
+        joined = _NOT_ALNUM.sub("", match[0].translate(LEET))
+        if not joined.isalpha() or not any(character.isalpha() for character in match[0]):
             continue
         forms = [joined]
         if joined[0] in "aiu" and len(joined) > 3:
@@ -244,10 +242,10 @@ def _apart(folded: str) -> Iterator[Word]:
 
 def _broken(words: Sequence[Word]) -> Iterator[Word]:
     """Neighbours that make one word where one of them is a splinter: `ba dly`, but not `who re`."""
-    for left, right in zip(words, words[1:], strict=False):
-        if right.start - left.end > 2:
-            continue
+    for left, right in pairwise(words):
         first, second = left.readings[0], right.readings[0]
+        if right.start - left.end > 2 or len(first) + len(second) < _SHORTEST_BROKEN:
+            continue
         if any(len(piece) <= 3 and piece not in SHORT_WORDS for piece in (first, second)):
             yield Word(left.start, right.end, (first + second,), whole=False, exact=True)
 

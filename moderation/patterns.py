@@ -81,5 +81,3 @@ def _branch(node: dict) -> str:  # type: ignore[type-arg]
     branches = [re.escape(character) + _branch(child) for character, child in node.items() if character]
     joined = branches[0] if len(branches) == 1 else f"(?:{'|'.join(branches)})"
     return f"(?:{joined})?" if "" in node else joined
-
-

@@ -14,9 +14,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from moderation.hygiene import Flaw, find_flaws, looks_empty, neutralise_pings, strip_invisible
+from moderation.hygiene import find_flaws, looks_empty, neutralise_pings, strip_invisible
 from moderation.lexicon import Entry, Hit, Lexicon, read_rows, speaks
 from moderation.normalize import view
+from moderation.pair import RESTRICTING, PairRule
 from moderation.patterns import PatternError
 from moderation.private import Finding, find_private, redact
 from moderation.verdict import Action, Category, Verdict
@@ -24,7 +25,7 @@ from moderation.verdict import Action, Category, Verdict
 Profile = Literal["family", "default", "adult_gated"]
 
 MAX_CHARACTERS = 8192  # twice the longest message of either platform; what lies beyond is cut off unread
-_DATA_FILES = ("terms.csv", "allow.csv", "crisis.csv", "classes.csv", "confusables.csv")
+_DATA_FILES = ("terms.csv", "allow.csv", "crisis.csv", "agreement.csv", "classes.csv", "confusables.csv")
 # Lowest severity that a reply may not have, by profile; `None`: the category does not block.
 _LIMITS: dict[Category, dict[Profile, int | None]] = {
     Category.SEXUAL_MINORS: {"family": 1, "default": 1, "adult_gated": 1},
@@ -37,27 +38,6 @@ _LIMITS: dict[Category, dict[Profile, int | None]] = {
     Category.CUSTOM: {"family": 1, "default": 1, "adult_gated": 1},
 }
 _WORST_FIRST = tuple(Category)
-# What in a person's text forbids replies that agree with it or repeat it.
-_RESTRICTING = frozenset(
-    {Category.SEXUAL_MINORS, Category.THREAT, Category.HATE, Category.SELF_HARM, Category.HARASSMENT, Category.CUSTOM}
-)
-_AGREES_AT_START = re.compile(
-    r"(?:(?:oh|well|haha|lol|lmao|ah|hmm?|um|wow|man|dude|and|ok|okay|but) )*"
-    r"(?:yes|yeah|yea|yep|yup|yah|ya|sure|true|correct|right|exactly|agreed|absolutely|definitely|totally|certainly|indeed|same"
-    r"|of course|ok|okay|amen|preach|facts|based|this|ikr|i know right|me too|me neither|good|great|nice|cool|awesome|amazing|haha"
-    r"|lol|lmao|rofl|love (?:it|that)|sounds (?:good|great|like a plan)|go (?:on|ahead|for it)|do it|please do|you should|i would too|why not"
-    r"|that (?:is|was) (?:good|great|true|right|funny|hilarious|awesome|what i think)|thats (?:good|great|true|right|funny|hilarious|awesome|it)"
-    r"|so (?:do|am|would) i|i (?:do|am|would|did) too|they (?:are|do|should|deserve)|thank you|thanks|lets|let us|word|fair enough)\b"
-)
-_AGREES_ANYWHERE = re.compile(
-    r"\b(?:i (?:totally |completely |fully |really |also |do |strongly |kind of |have to |must |would |could ?nt )*"
-    r"(?:agree|concur|feel the same|think so too|think the same|support (?:that|you|this|it)|hate them too|hate (?:them|those))"
-    r"|(?:you are|youre|ur|u r|he is|shes|hes|they are|theyre|that is|thats|it is|its|so|very|too|quite|how) (?:absolutely |so |totally |completely "
-    r"|very |quite |probably |all )*(?:right|true|correct|spot on)|well said|good point|great (?:idea|point)|good (?:idea|for you|one|point)"
-    r"|couldnt agree more|could not agree more|my thoughts exactly|tell me more|say (?:that|it) again|me too|same here|count me in"
-    r"|i (?:think|feel|know) (?:so|that) too|i love (?:it|that|this)|they deserve|you deserve)\b"
-)
-_SHORTEST_ECHO = 3  # characters
 _WORTH_NOTING = 2  # severity from which a person's words are marked
 
 
@@ -123,6 +103,7 @@ class Moderator:
         self._words = words
         self._crisis = crisis
         self._domains = domains
+        self._pair = PairRule(settings.languages)
 
     def crisis_reply(self) -> str:
         """The fixed answer to a CRISIS verdict."""
@@ -143,7 +124,7 @@ class Moderator:
         if disclosures := self._crisis.find(seen):
             return self._hit(Action.CRISIS, disclosures[0], cleaned)
         action = Action.REDACT if private else Action.ALLOW
-        if worst is not None and (worst.entry.category in _RESTRICTING or not private):
+        if worst is not None and (worst.entry.category in RESTRICTING or not private):
             return self._hit(action, worst, cleaned)
         if private:
             return self._private(action, private, cleaned)
@@ -164,10 +145,12 @@ class Moderator:
         for version in dict.fromkeys((stripped, bare)):
             if flaw := next(find_flaws(version, self._domains), None):
                 return self._verdict(Action.BLOCK, cleaned, flaw.category, flaw.rule, flaw.span)
-        for version in dict.fromkeys((text, bare)):
-            if worst := _worst(hit for hit in self._words.find(view(version)) if _blocks(hit.entry, self._settings.profile)):
+        for version in (text,) if bare == stripped else (text, bare):
+            if worst := _worst(
+                hit for hit in self._words.find(view(version)) if _blocks(hit.entry, self._settings.profile)
+            ):
                 return self._hit(Action.BLOCK, worst, cleaned)
-        if rule := _sides_with(cleaned, said, said_verdict):
+        if rule := self._pair.broken_by(cleaned, said=said, said_verdict=said_verdict):
             return self._verdict(Action.BLOCK, cleaned, said_verdict.category, rule, None)
         if private:
             return self._private(Action.REDACT, private, cleaned)
@@ -206,25 +189,6 @@ def _worst(hits: Iterable[Hit]) -> Hit | None:
     return min(hits, key=lambda hit: (_WORST_FIRST.index(hit.entry.category), -hit.entry.severity), default=None)
 
 
-def _sides_with(reply: str, said: str, said_verdict: Verdict) -> str | None:
-    """The rule that a reply to hateful or threatening text breaks by agreeing with it or repeating it."""
-    if said_verdict.category not in _RESTRICTING:
-        return None
-    answer = " ".join(_plain_words(reply))
-    if _AGREES_AT_START.match(answer) or _AGREES_ANYWHERE.search(answer):
-        return "pair:agreement"
-    if said_verdict.span is not None:
-        start, end = said_verdict.span
-        flagged = " ".join(_plain_words(said[start:end]))
-        if len(flagged) >= _SHORTEST_ECHO and f" {flagged} " in f" {answer} ":
-            return "pair:echo"
-    return None
-
-
-def _plain_words(text: str) -> list[str]:
-    return [word.readings[0] for word in view(text).words if word.whole]
-
-
 def _shipped_entries(languages: Sequence[str]) -> list[Entry]:
     return [
         Entry(f"terms:{line}", Category(row["category"]), int(row["severity"]), row["pattern"], row["form"])
@@ -254,7 +218,9 @@ def _admin_allowed(patterns: Sequence[str]) -> list[str]:
 
 def _check_admin_pattern(pattern: str, place: str) -> None:
     if not re.search(r"[^\W_]", pattern):
-        raise ModerationError(f"{place}: {pattern!r} has no letter or digit; write a word, a phrase, or cat* for a part")
+        raise ModerationError(
+            f"{place}: {pattern!r} has no letter or digit; write a word, a phrase, or cat* for a part"
+        )
     inner = pattern.strip()
     inner = inner[inner.startswith("*") : len(inner) - inner.endswith("*")]
     if "*" in inner or ("*" in pattern and " " in inner):
@@ -269,7 +235,9 @@ def _literal(pattern: str) -> str:
 def _crisis_lexicon(languages: Sequence[str]) -> Lexicon:
     rows = [(line, row) for line, row in read_rows("crisis.csv") if speaks(row["languages"], languages)]
     disclosures = [
-        Entry(f"crisis:{line}", Category.SELF_HARM, 3, row["pattern"]) for line, row in rows if row["kind"] == "disclosure"
+        Entry(f"crisis:{line}", Category.SELF_HARM, 3, row["pattern"])
+        for line, row in rows
+        if row["kind"] == "disclosure"
     ]
     return Lexicon(disclosures, [row["pattern"] for _, row in rows if row["kind"] == "ordinary"])
 
@@ -278,7 +246,7 @@ def _domains(domains: Sequence[str]) -> frozenset[str]:
     for domain in domains:
         if not re.fullmatch(r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.)+[^\W\d_][\w-]{1,62}", domain.strip()):
             raise ModerationError(
-                f"moderation.links.allow: {domain!r} is no domain; write it without https:// and path, such as example.org"
+                f"moderation.links.allow: {domain!r} is no domain; write it as example.org, without https:// and path"
             )
     return frozenset(domain.strip().lower() for domain in domains)
 

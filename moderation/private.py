@@ -13,7 +13,9 @@ from moderation.verdict import Category
 
 _CARD_DIGITS = {"4": (13, 16, 19), "5": (16,), "2": (16,), "34": (15,), "37": (15,), "35": (16,), "36": (14,)}
 _IBAN_LENGTHS = range(15, 35)
-_NUMERIC_VERSION = re.compile(r"(?:version|ver|v|build|release|section|firmware|kernel|python|chapter)[\s.:#]*$", re.IGNORECASE)
+_NUMERIC_VERSION = re.compile(
+    r"(?:version|ver|v|build|release|section|firmware|kernel|python|chapter)[\s.:#]*$", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class Finding:
 class _Format:
     kind: str
     pattern: re.Pattern[str]
-    valid: Callable[[str, str], bool] = lambda value, before: True  # noqa: ARG005
+    valid: Callable[[str, str], bool] = lambda value, before: True
     group: int = 0
 
 
@@ -129,8 +131,12 @@ def _format(kind: str, pattern: str, valid: Callable[[str, str], bool] | None = 
 
 _SECRETS = (
     _format("telegram token", r"(?<!\d)\d{8,10}:[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])"),
-    _format("discord token", r"(?<![\w.-])(?:mfa\.[\w-]{80,90}|[A-Za-z0-9_-]{23,28}\.[\w-]{6,7}\.[\w-]{27,45})(?![\w-])"),
-    _format("webhook", r"https?://(?:\w{1,10}\.)?discord(?:app)?\.com/api/(?:v\d{1,2}/)?webhooks/\d{15,21}/[\w-]{20,90}"),
+    _format(
+        "discord token", r"(?<![\w.-])(?:mfa\.[\w-]{80,90}|[A-Za-z0-9_-]{23,28}\.[\w-]{6,7}\.[\w-]{27,45})(?![\w-])"
+    ),
+    _format(
+        "webhook", r"https?://(?:\w{1,10}\.)?discord(?:app)?\.com/api/(?:v\d{1,2}/)?webhooks/\d{15,21}/[\w-]{20,90}"
+    ),
     _format("webhook", r"https://hooks\.slack\.com/(?:services|workflows)/[\w/-]{20,90}"),
     _format(
         "api key",
@@ -140,11 +146,14 @@ _SECRETS = (
         r"|dop_v1_\w{64}|SG\.[\w-]{16,32}\.[\w-]{30,64}|key-[0-9a-f]{32}|r8_\w{37}|gsk_\w{40,60}|AC[0-9a-f]{32})(?![A-Za-z0-9])",
     ),
     _format("web token", r"\beyJ[\w-]{8,2000}\.eyJ[\w-]{8,2000}\.[\w-]{10,1000}"),
-    _format("private key", r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[^-]{0,8000}(?:-----END [A-Z ]{0,30}PRIVATE KEY-----)?"),
+    _format(
+        "private key", r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[^-]{0,8000}(?:-----END [A-Z ]{0,30}PRIVATE KEY-----)?"
+    ),
     _format("password", r"\b\w{1,20}://[^\s/:@]{1,100}:([^\s/@]{1,100})@", group=1),
     _format(
         "password",
-        r"(?i:\b(?:password|passwd|passphrase|pwd|api[_ -]?key|secret[_ -]?key|access[_ -]?token|auth[_ -]?token|client[_ -]?secret"
+        r"(?i:\b(?:password|passwd|passphrase|pwd|api[_ -]?key|secret[_ -]?key"
+        r"|access[_ -]?token|auth[_ -]?token|client[_ -]?secret"
         r"|bearer))(?: ?[:=] ?|(?<=[Bb]earer) )[\"']?([^\s\"']{6,200})",
         lambda value, before: any(character.isdigit() for character in value),
         group=1,
@@ -158,19 +167,26 @@ _PERSONAL = (
         r"(?i)(?<![\w.+%-])[^\W_][\w.+%-]{0,62} ?(?:[\[({<] ?(?:at|@) ?[\])}>]| @ | at ) ?[^\W_][\w-]{0,62}"
         r"(?: ?(?:[\[({<] ?(?:dot|\.) ?[\])}>]| \. ?| dot ) ?[^\W_][\w-]{1,30}){1,3}(?!\w)",
     ),
-    _format("e-mail", r"(?i)(?<![\w.+%-])[^\W_][\w.+%-]{0,62} ?[\[({<] ?(?:at|@) ?[\])}>] ?[^\W_][\w-]{0,62}\.[a-z]{2,24}\b"),
+    _format(
+        "e-mail", r"(?i)(?<![\w.+%-])[^\W_][\w.+%-]{0,62} ?[\[({<] ?(?:at|@) ?[\])}>] ?[^\W_][\w-]{0,62}\.[a-z]{2,24}\b"
+    ),
     _format("card", r"(?<![\d.,-])\d(?:[ -]?\d){12,18}(?![\d])", _is_card),
-    _format("iban", r"(?i)(?<![^\W_])[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?(?![^\W_])", _is_iban),
+    _format(
+        "iban", r"(?i)(?<![^\W_])[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?(?![^\W_])", _is_iban
+    ),
     _format("ip address", r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)", _is_address),
     _format("ip address", r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])", _is_address),
     _format("phone", r"(?<![\w+])(?:\+|00(?=[1-9]))[1-9](?:[ .()/-]{0,2}\d){7,14}(?!\d)", _is_international),
     _format("phone", r"(?<![\w.,$€£-])(?:1[ .-])?\(\d{3}\)[ .-]?\d{3}[ .-]\d{4}(?!\d)", _is_north_american),
     _format("phone", r"(?<![\w.,$€£+-])(?:1[ .-])?\d{3}([ .-])\d{3}\1\d{4}(?![\d-]|\.\d)", _is_north_american),
-    _format("phone", r"(?<![\w.,:$€£+/-])\(?0[1-9]\d{0,4}\)?(?:[ ./-]{1,2}\d{2,8}){1,5}(?![\d:-]|[.,]\d)", _is_national),
+    _format(
+        "phone", r"(?<![\w.,:$€£+/-])\(?0[1-9]\d{0,4}\)?(?:[ ./-]{1,2}\d{2,8}){1,5}(?![\d:-]|[.,]\d)", _is_national
+    ),
     _format("phone", r"(?<![\w.,:$€£+/-])0[1-9]\d{8,9}(?![\d:-]|[.,]\d)"),
     _format(
         "phone",
-        r"(?i)\b(?:phone|tel|telephone|mobile|cell|whatsapp|call me|text me|ring me|my number|reach me)(?: ?(?:number|no\.?|is|at|on|:|=|#)){0,3} ?"
+        r"(?i)\b(?:phone|tel|telephone|mobile|cell|whatsapp|call me|text me|ring me|my number|reach me)"
+        r"(?: ?(?:number|no\.?|is|at|on|:|=|#)){0,3} ?"
         r"(\(?\d(?:[ .()-]{0,2}\d){6,14})(?!\d)",
         _is_announced,
         group=1,

@@ -47,8 +47,10 @@ MESSAGE_CONTENT_FLAGS = 1 << 18 | 1 << 19
 
 AUTHENTICATION_FAILED = 4004  # gateway close code
 
-PORTAL_SETTING = ('switch on "Message Content Intent" in Discord\'s developer portal '
-                  "(https://discord.com/developers/applications, your application, Bot)")
+PORTAL_SETTING = (
+    'switch on "Message Content Intent" in Discord\'s developer portal '
+    "(https://discord.com/developers/applications, your application, Bot)"
+)
 REDUCED = "it reads direct messages, messages that mention it, and slash commands only"
 
 
@@ -62,10 +64,17 @@ class DiscordAdapter:
     platform = PLATFORM
     typing_interval = timedelta(seconds=8)  # Discord shows it for 10 s
 
-    def __init__(self, *, token: str, api_url: str = "https://discord.com/api/v10",
-                 message_content: Literal["auto", "on", "off"] = "auto", commands: Sequence[CommandSpec] = (),
-                 backfill_age: timedelta = timedelta(minutes=15), backfill_per_channel: int = 50,
-                 timing: Timing | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        token: str,
+        api_url: str = "https://discord.com/api/v10",
+        message_content: Literal["auto", "on", "off"] = "auto",
+        commands: Sequence[CommandSpec] = (),
+        backfill_age: timedelta = timedelta(minutes=15),
+        backfill_per_channel: int = 50,
+        timing: Timing | None = None,
+    ) -> None:
         self._token = token
         self._api_url = api_url
         self._message_content = message_content
@@ -104,13 +113,16 @@ class DiscordAdapter:
         if self._message_content == "off":
             limitations.append(f"message_content is off: in servers {REDUCED}")
         elif missing:
-            limitations.append(f"Message Content Intent is not granted: in servers {REDUCED}; to change this, "
-                               f"{PORTAL_SETTING}")
+            limitations.append(
+                f"Message Content Intent is not granted: in servers {REDUCED}; to change this, {PORTAL_SETTING}"
+            )
         return Identity(
             id=str(self._me["id"]),
             name=str(self._me.get("username") or self._me["id"]),
-            invite_url=(f"https://discord.com/oauth2/authorize?client_id={client_id}"
-                        f"&scope=bot+applications.commands&permissions={PERMISSIONS}"),
+            invite_url=(
+                f"https://discord.com/oauth2/authorize?client_id={client_id}"
+                f"&scope=bot+applications.commands&permissions={PERMISSIONS}"
+            ),
             limitations=tuple(limitations),
         )
 
@@ -151,31 +163,37 @@ class DiscordAdapter:
             log.debug("typing_not_shown", extra={"platform": PLATFORM, "error": describe(error)})
 
     async def listen(self, sink: Sink) -> None:
-        self._listening = asyncio.current_task()
-        failures = 0
+        listening = self._listening = asyncio.create_task(self._listen_again_and_again(sink), name="discord-listen")
         try:
-            while not self._closed:
-                started = asyncio.get_running_loop().time()
-                pause = await self._listen_until_broken(sink)
-                lasted = asyncio.get_running_loop().time() - started
-                failures = 1 if lasted > self._timing.longest_backoff else failures + 1
-                if pause is not None:
-                    await asyncio.sleep(max(pause, backoff(failures, self._timing)))
+            await asyncio.wait({listening})
         finally:
-            self._listening = None
+            listening.cancel()
+            await asyncio.wait({listening})
             if self._listener is not None:
                 await self._listener.close()
                 self._listener = None
+        if not listening.cancelled():  # `close` cancels it
+            listening.result()
 
     async def close(self) -> None:
         self._closed = True
-        listening = self._listening
-        if listening is not None and listening is not asyncio.current_task():
-            listening.cancel()
-            await asyncio.wait({listening})
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.wait({self._listening})
         if self._http is not None:
             await self._http.close()
             self._http = None
+
+    async def _listen_again_and_again(self, sink: Sink) -> None:
+        failures = 0
+        clock = asyncio.get_running_loop().time
+        while True:
+            started = clock()
+            pause = await self._listen_until_broken(sink)
+            # Only a client that lived for a while proves that all is well again: IDENTIFYs are counted by the day.
+            failures = 1 if clock() - started > self._timing.longest_backoff else failures + 1
+            if pause is not None:
+                await asyncio.sleep(max(pause, backoff(failures, self._timing)))
 
     async def _listen_until_broken(self, sink: Sink) -> float | None:
         """One client from sign-in to its end. Returns the least pause in seconds, None for none at all.
@@ -193,12 +211,15 @@ class DiscordAdapter:
             return None
         except SessionsExhausted as error:
             self._problem = str(error)
+            log.warning("session_starts_exhausted", extra={"platform": PLATFORM, "seconds": error.seconds})
             return error.seconds
         except discord.ConnectionClosed as error:
             self._problem = f"connection closed (code {error.code})"
             if error.code == AUTHENTICATION_FAILED:
-                raise TokenRefused("Discord's gateway does not accept the bot token; copy a new one from the "
-                                   "developer portal (Bot, Reset Token).") from error
+                raise TokenRefused(
+                    "Discord's gateway does not accept the bot token; copy a new one from the "
+                    "developer portal (Bot, Reset Token)."
+                ) from error
         except Exception as error:  # whatever it was, time or a new client may heal it
             self._problem = describe(error)
         log.warning("connection_lost", extra={"platform": PLATFORM, "problem": self._problem})
@@ -208,14 +229,21 @@ class DiscordAdapter:
         http = await self._session()
         if self._listener is None:
             self._listener = Listener(
-                http, sink, str(self._me["id"]), commands=self._commands, backfill_age=self._backfill_age,
-                backfill_per_channel=self._backfill_per_channel, servers_seconds=self._timing.servers)
+                http,
+                sink,
+                str(self._me["id"]),
+                commands=self._commands,
+                backfill_age=self._backfill_age,
+                backfill_per_channel=self._backfill_per_channel,
+                servers_seconds=self._timing.servers,
+            )
         self._listener.reduced = self._reduced
         return self._listener
 
     async def _run_client(self, listener: Listener) -> None:
-        gateway = GatewayHttp(self._api_url, self._timing, listener.receive, listener.receive_garbage,
-                              self._gateway_changed.set)
+        gateway = GatewayHttp(
+            self._api_url, self._timing, listener.receive, listener.receive_garbage, self._gateway_changed.set
+        )
         client = GatewayClient(gateway, message_content=not self._reduced)
         self._gateway = gateway
         session = asyncio.create_task(client.run_session(self._token), name="discord-session")
@@ -227,7 +255,7 @@ class DiscordAdapter:
                 task.cancel()
             await asyncio.wait({session, watch})
             self._gateway = None
-        for task in (session, watch):  # an error of either is the outcome
+        for task in (session, watch):  # the error of either is the outcome
             if not task.cancelled():
                 task.result()
 
@@ -245,14 +273,17 @@ class DiscordAdapter:
                         self._gateway_changed.clear()
             except TimeoutError:
                 raise PlatformUnreachable(
-                    f"not connected for {self._timing.offline:.0f} s ({gateway.problem})") from None
+                    f"not connected for {self._timing.offline:.0f} s ({gateway.problem})"
+                ) from None
 
     def _give_up_message_content(self) -> None:
         if self._message_content == "on":
             raise MissingPermission(_demand_message_content())
         self._reduced = True
-        log.warning("message_content_not_granted",
-                    extra={"platform": PLATFORM, "consequence": REDUCED, "remedy": PORTAL_SETTING})
+        log.warning(
+            "message_content_not_granted",
+            extra={"platform": PLATFORM, "consequence": REDUCED, "remedy": PORTAL_SETTING},
+        )
 
     async def _session(self) -> DiscordHttp:
         """The REST session, opened at the first use. Raises TokenRefused or PlatformUnreachable."""

@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 
 PAGE = 100  # messages, the most that the API gives at once
 CHANNELS_AT_ONCE = 4
-ATTEMPTS = 6  # of one channel, while the API fails
+ATTEMPT_SECONDS = 15.0  # for reading one channel
+PATIENCE_SECONDS = 60.0  # for repeating what failed, since live messages wait behind it
 FIRST_RETRY_SECONDS = 0.5
 
 
@@ -32,9 +33,17 @@ class CatchUp:
     direct message) belongs to the shard.
     """
 
-    def __init__(self, http: DiscordHttp, sink: Sink, places: Places, *, age: timedelta, per_channel: int,
-                 is_ours: Callable[[str | None], bool],
-                 hand_over: Callable[[str, list[Payload]], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        http: DiscordHttp,
+        sink: Sink,
+        places: Places,
+        *,
+        age: timedelta,
+        per_channel: int,
+        is_ours: Callable[[str | None], bool],
+        hand_over: Callable[[str, list[Payload]], Awaitable[None]],
+    ) -> None:
         self._http = http
         self._sink = sink
         self._places = places
@@ -44,11 +53,13 @@ class CatchUp:
         self._hand_over = hand_over
         self._after: dict[str, int] = {}  # newest known id by channel that has to catch up
         self._planned = asyncio.Event()
+        self._deadline = 0.0  # of the loop's clock
         self._requests = asyncio.Semaphore(CHANNELS_AT_ONCE)
 
     async def plan(self) -> list[str]:
         """Find the channels that may have missed something. Call once, when the session's servers are known."""
         await until_done(self._find_channels)
+        self._deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
         self._planned.set()
         return list(self._after)
 
@@ -68,26 +79,34 @@ class CatchUp:
     async def _find_channels(self) -> None:
         known = {address: int(id) for address, id in (await self._sink.last_seen(PLATFORM)).items() if id.isdigit()}
         if known and self._per_channel > 0:
-            self._after = choose_channels(known, self._places, self._is_ours,
-                                          oldest=first_snowflake(datetime.now(UTC) - self._age))
+            self._after = choose_channels(
+                known, self._places, self._is_ours, oldest=first_snowflake(datetime.now(UTC) - self._age)
+            )
 
     async def _fetch_patiently(self, channel_id: str, after: int) -> list[Payload]:
+        clock = asyncio.get_running_loop().time
         delay = FIRST_RETRY_SECONDS
-        for attempt in range(1, ATTEMPTS + 1):
+        while True:
             try:
-                return await fetch_after(self._http, channel_id, after, self._per_channel)
+                async with asyncio.timeout(ATTEMPT_SECONDS):
+                    return await fetch_after(self._http, channel_id, after, self._per_channel)
             except (discord.Forbidden, discord.NotFound):
                 return []  # not ours to read any more
-            except (discord.DiscordException, *NETWORK_ERRORS) as error:
-                log.warning("history_unreadable", extra={"platform": PLATFORM, "channel": channel_id,
-                                                         "attempt": attempt, "error": describe(error)})
+            except (discord.DiscordException, *NETWORK_ERRORS, KeyError, TypeError, ValueError) as error:
+                given_up = clock() + delay > self._deadline
+                log.warning(
+                    "history_unreadable",
+                    extra={"platform": PLATFORM, "channel": channel_id, "error": describe(error), "given_up": given_up},
+                )
+            if given_up:
+                return []
             await asyncio.sleep(delay)
             delay *= 2
-        return []  # live messages have waited long enough
 
 
-def choose_channels(known: Mapping[str, int], places: Places, is_ours: Callable[[str | None], bool], *,
-                    oldest: int) -> dict[str, int]:
+def choose_channels(
+    known: Mapping[str, int], places: Places, is_ours: Callable[[str | None], bool], *, oldest: int
+) -> dict[str, int]:
     """By channel, the id after which to read: known channels, and others where somebody spoke since the newest
     known message of all. Nothing older than `oldest` is read."""
     chosen = {}
@@ -107,9 +126,11 @@ def choose_channels(known: Mapping[str, int], places: Places, is_ours: Callable[
 
 async def fetch_after(http: DiscordHttp, channel_id: str, after: int, limit: int) -> list[Payload]:
     """At most `limit` newest messages with ids above `after`, oldest first."""
+
     async def page(**query: str | int) -> list[Payload]:
-        answer = await http.call("GET", "/channels/{channel_id}/messages", query={"limit": PAGE, **query},
-                                 channel_id=channel_id)
+        answer = await http.call(
+            "GET", "/channels/{channel_id}/messages", query={"limit": PAGE, **query}, channel_id=channel_id
+        )
         return [message for message in answer if int(message["id"]) > after]
 
     found = {int(message["id"]): message for message in await page(after=after)}

@@ -13,8 +13,10 @@ FORWARD = 1  # type of a message reference that quotes instead of answering
 
 EPOCH_MILLISECONDS = 1420070400000  # of Discord's ids: the first second of 2015
 
-_MARKUP = re.compile(r"<(?:@!?(?P<user>\d+)|@&(?P<role>\d+)|#(?P<channel>\d+)|a?:(?P<emoji>\w+):\d+"
-                     r"|/(?P<command>[^:>]+):\d+)>")
+_MARKUP = re.compile(
+    r"<(?:@!?(?P<user>\d+)|@&(?P<role>\d+)|#(?P<channel>\d+)|a?:(?P<emoji>\w+):\d+"
+    r"|/(?P<command>[^:>]+):\d+)>"
+)
 _EMPHASIS = re.compile(r"(\*\*|~~|\|\|)(?=\S)(.+?)(?<=\S)\1", re.DOTALL)
 _OWN_MENTION = "\0"  # Discord refuses this character, so nobody can have written it
 
@@ -31,8 +33,11 @@ def first_snowflake(moment: datetime) -> int:
 
 def is_for_people(data: Payload, our_id: str) -> bool:
     """Whether somebody said this: not ourselves, a webhook or the system (joins, pins, boosts)."""
-    return (str(data["author"]["id"]) != our_id and data.get("webhook_id") is None
-            and data.get("type", DEFAULT) in (DEFAULT, REPLY))
+    return (
+        str(data["author"]["id"]) != our_id
+        and data.get("webhook_id") is None
+        and data.get("type", DEFAULT) in (DEFAULT, REPLY)
+    )
 
 
 def reply_target(data: Payload) -> str | None:
@@ -44,8 +49,9 @@ def reply_target(data: Payload) -> str | None:
     return str(target) if target is not None else None
 
 
-def read_message(data: Payload, channel: Channel, places: Places, our_id: str, *,
-                 replies_to_bot: bool, backfilled: bool = False) -> IncomingMessage:
+def read_message(
+    data: Payload, channel: Channel, places: Places, our_id: str, *, replies_to_bot: bool, backfilled: bool = False
+) -> IncomingMessage:
     """A message object, live or from the history."""
     text, addressed = read_text(data, channel, places, our_id)
     if not replies_to_bot:  # a reply lists whom it answers among the mentions, written or not
@@ -83,6 +89,7 @@ def read_text(data: Payload, channel: Channel, places: Places, our_id: str) -> t
     if mentioned:
         text = re.sub(rf"^\s*{_OWN_MENTION}[,:](?=\s)", "", text)  # "@Banter, hello"
         text = re.sub(rf"[^\S\n]*{_OWN_MENTION}[^\S\n]*", " ", text)
+        text = re.sub(r"^ | $", "", text, flags=re.MULTILINE)
     return _EMPHASIS.sub(r"\2", text).strip(), mentioned
 
 
@@ -103,8 +110,11 @@ def read_command(data: Payload, channel: Channel) -> IncomingCommand:
 
 def write_command(spec: CommandSpec) -> Payload:
     """What registers a command: everywhere the bot is, direct messages included."""
-    options = [] if spec.argument is None else [
-        {"type": 3, "name": spec.argument, "description": spec.argument, "required": False}]
+    options = (
+        []
+        if spec.argument is None
+        else [{"type": 3, "name": spec.argument, "description": spec.argument, "required": False}]
+    )
     return {
         "name": spec.name,
         "type": 1,

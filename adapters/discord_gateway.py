@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 Receive = Callable[[str, Payload], Awaitable[None]]
 Garbage = Callable[[str, Exception], Awaitable[None]]
 
+discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # no advice about voice: there is none
+
 FULL_INTENTS = discord.Intents(guilds=True, guild_messages=True, dm_messages=True, message_content=True)
 REDUCED_INTENTS = discord.Intents(guilds=True, guild_messages=True, dm_messages=True)
 
@@ -135,16 +137,24 @@ class GatewaySocket:
         await self._link.receive_event(str(event), data)
         known: Payload = {}
         if event == "READY":  # the two fields that discord.py cannot do without
-            known = {"session_id": data.get("session_id"),
-                     "resume_gateway_url": data.get("resume_gateway_url") or str(self._link.gateway)}
+            known = {
+                "session_id": data.get("session_id"),
+                "resume_gateway_url": data.get("resume_gateway_url") or str(self._link.gateway),
+            }
         return json.dumps({"op": op, "t": event, "s": payload.get("s"), "d": known})
 
 
 class GatewayHttp(DiscordHttp):
     """The HTTP session of one gateway client: learns the gateway's address and dials it."""
 
-    def __init__(self, api_url: str, timing: Timing, receive_event: Receive, receive_garbage: Garbage,
-                 changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        api_url: str,
+        timing: Timing,
+        receive_event: Receive,
+        receive_garbage: Garbage,
+        changed: Callable[[], None],
+    ) -> None:
         super().__init__(api_url)
         self.timing = timing
         self.receive_event = receive_event
@@ -169,7 +179,8 @@ class GatewayHttp(DiscordHttp):
     def socket_closed(self, socket: GatewaySocket) -> None:
         if socket in self._sockets:
             self._sockets.remove(socket)
-            self.problem = f"connection closed (code {socket.close_code})"
+            code = socket.close_code
+            self.problem = "connection lost" if code is None else f"connection closed (code {code})"
             self._changed()
 
     async def get_bot_gateway(self) -> tuple[int, str, Any]:
@@ -196,8 +207,10 @@ class GatewayHttp(DiscordHttp):
                     socket = GatewaySocket(await super().ws_connect(str(address), compress=compress), self)
             except NETWORK_ERRORS as error:
                 self.problem = f"the gateway does not answer: {describe(error)}"
-                log.warning("gateway_unreachable", extra={"platform": "discord", "host": address.host,
-                                                          "error": type(error).__name__})
+                log.warning(
+                    "gateway_unreachable",
+                    extra={"platform": "discord", "host": address.host, "error": type(error).__name__},
+                )
                 continue
             self._sockets.append(socket)
             return cast(aiohttp.ClientWebSocketResponse, socket)
@@ -219,8 +232,12 @@ class GatewayClient(discord.AutoShardedClient):
     http: GatewayHttp
 
     def __init__(self, http: GatewayHttp, *, message_content: bool) -> None:
-        super().__init__(intents=FULL_INTENTS if message_content else REDUCED_INTENTS, max_messages=None,
-                         heartbeat_timeout=http.timing.silence, chunk_guilds_at_startup=False)
+        super().__init__(
+            intents=FULL_INTENTS if message_content else REDUCED_INTENTS,
+            max_messages=None,
+            heartbeat_timeout=http.timing.silence,
+            chunk_guilds_at_startup=False,
+        )
         self.http = http
         self._connection.parsers.clear()  # its models see no event: GatewaySocket hands them to us
 

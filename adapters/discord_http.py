@@ -32,15 +32,22 @@ class DiscordHttp(HTTPClient):
         self._api_url = api_url.rstrip("/")
 
     async def request(self, route: Route, **kwargs: Any) -> Any:
-        route.url = self._api_url + route.url.removeprefix(Route.BASE).removeprefix(self._api_url)
+        route.url = self._api_url + route.url.removeprefix(Route.BASE)
         try:
             answer = await super().request(route, **kwargs)
         except json.JSONDecodeError:  # a 204 that calls its empty body JSON
             return None
         return _read_json(answer) if isinstance(answer, str) else answer
 
-    async def call(self, method: str, path: str, *, body: object = None, query: Mapping[str, str | int] | None = None,
-                   **parameters: str) -> Any:
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: object = None,
+        query: Mapping[str, str | int] | None = None,
+        **parameters: str,
+    ) -> Any:
         """One request by path template. `channel_id`, `guild_id`, `webhook_id` and `webhook_token` choose the
         rate-limit bucket."""
         options: dict[str, Any] = {}
@@ -62,8 +69,9 @@ class DiscordHttp(HTTPClient):
             return dict(me)
         except discord.LoginFailure:
             await self.close()
-            raise TokenRefused("Discord does not accept the bot token; copy a new one from the developer portal "
-                               "(Bot, Reset Token).") from None
+            raise TokenRefused(
+                "Discord does not accept the bot token; copy a new one from the developer portal (Bot, Reset Token)."
+            ) from None
         except (discord.DiscordException, *NETWORK_ERRORS) as error:
             await self.close()
             raise PlatformUnreachable(f"Discord did not answer: {describe(error)}") from error
@@ -85,4 +93,8 @@ def describe(error: BaseException) -> str:
     """One line for logs and status, without the body of an answer (it may quote what was sent)."""
     if isinstance(error, discord.HTTPException):
         return f"HTTP {error.status} (code {error.code})"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"no connection to {error.host}:{error.port}"
+    if isinstance(error, aiohttp.ClientError):  # its text may hold the URL, and that an interaction's token
+        return type(error).__name__
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -66,7 +66,9 @@ async def until_done(job: Job) -> None:
             return await job()
         except Exception as error:
             # Only the error's type: a database error may quote the message that it could not store.
-            log.warning("handing_over_failed",
-                        extra={"platform": "discord", "error": type(error).__name__, "retry_seconds": delay})
+            log.warning(
+                "handing_over_failed",
+                extra={"platform": "discord", "error": type(error).__name__, "retry_seconds": delay},
+            )
             await asyncio.sleep(delay)
             delay = min(delay * 2, LONGEST_RETRY_SECONDS)

@@ -43,8 +43,17 @@ class Session:
 class Listener:
     """Takes every event of every shard for one bot and one sink; outlives the gateway's clients."""
 
-    def __init__(self, http: DiscordHttp, sink: Sink, our_id: str, *, commands: Sequence[CommandSpec],
-                 backfill_age: timedelta, backfill_per_channel: int, servers_seconds: float) -> None:
+    def __init__(
+        self,
+        http: DiscordHttp,
+        sink: Sink,
+        our_id: str,
+        *,
+        commands: Sequence[CommandSpec],
+        backfill_age: timedelta,
+        backfill_per_channel: int,
+        servers_seconds: float,
+    ) -> None:
         self.reduced = False  # without the intent: the content of most messages in servers is hidden
         self.last_event_at: datetime | None = None
         self.refused: dict[str, Channel] = {}  # channels that refused a post, until something changes there
@@ -129,11 +138,19 @@ class Listener:
             await hand_over()
 
     async def _prepare_message(self, data: Payload, *, backfilled: bool = False) -> Job | None:
+        if str(data["author"]["id"]) == self._our_id:
+            self.posted(str(data["id"]))
         if not is_for_people(data, self._our_id):
             return None
         channel = await self._find_channel(data, ask=backfilled)
-        message = read_message(data, channel, self._places, self._our_id, backfilled=backfilled,
-                               replies_to_bot=await self._replies_to_us(data))
+        message = read_message(
+            data,
+            channel,
+            self._places,
+            self._our_id,
+            backfilled=backfilled,
+            replies_to_bot=await self._replies_to_us(data),
+        )
         hidden = self.reduced and channel.server is not None and not message.text and not message.mentions_bot
         return None if hidden else partial(self._hand_over_message, message)
 
@@ -190,8 +207,9 @@ class Listener:
                 answer = await self._http.call("GET", "/channels/{channel_id}", channel_id=channel_id)
                 place = self._places.add(answer, server_id)
             except (discord.DiscordException, *NETWORK_ERRORS) as error:
-                log.info("channel_unknown", extra={"platform": PLATFORM, "channel": channel_id,
-                                                   "error": describe(error)})
+                log.info(
+                    "channel_unknown", extra={"platform": PLATFORM, "channel": channel_id, "error": describe(error)}
+                )
                 kind = ChannelKind.GROUP if server_id else ChannelKind.PRIVATE
                 return Channel(platform=PLATFORM, address=channel_id, kind=kind, server=server_id)
         return self._places.channel(place)
@@ -208,8 +226,12 @@ class Listener:
         if "referenced_message" in data:  # None: the target was deleted
             return False
         try:
-            quoted = await self._http.call("GET", "/channels/{channel_id}/messages/{message_id}",
-                                           channel_id=str(data["channel_id"]), message_id=target)
+            quoted = await self._http.call(
+                "GET",
+                "/channels/{channel_id}/messages/{message_id}",
+                channel_id=str(data["channel_id"]),
+                message_id=target,
+            )
             return str(quoted["author"]["id"]) == self._our_id
         except (discord.DiscordException, *NETWORK_ERRORS):
             return False
@@ -220,9 +242,15 @@ class Listener:
         shard, self._shards = data.get("shard") or (0, 1)
         guilds = data.get("guilds") or ()
         awaited = {str(guild["id"]) for guild in guilds if "channels" not in guild}
-        catch_up = CatchUp(self._http, self._sink, self._places, age=self._backfill_age,
-                           per_channel=self._backfill_per_channel, hand_over=self._hand_over_history,
-                           is_ours=partial(_belongs_to, shard, self._shards))
+        catch_up = CatchUp(
+            self._http,
+            self._sink,
+            self._places,
+            age=self._backfill_age,
+            per_channel=self._backfill_per_channel,
+            hand_over=self._hand_over_history,
+            is_ours=partial(_belongs_to, shard, self._shards),
+        )
         session = Session(catch_up, {str(guild["id"]) for guild in guilds}, awaited, asyncio.Event())
         if not awaited:
             session.complete.set()
@@ -298,8 +326,9 @@ class Listener:
     async def _dead_letter(self, event: str, data: Payload, error: Exception) -> None:
         raw = json.dumps(data, ensure_ascii=False)
         event_id = f"{event}:{data.get('id') or hashlib.sha256(raw.encode()).hexdigest()[:16]}"
-        log.warning("event_unparsable", extra={"platform": PLATFORM, "event_id": event_id,
-                                               "error": type(error).__name__})
+        log.warning(
+            "event_unparsable", extra={"platform": PLATFORM, "event_id": event_id, "error": type(error).__name__}
+        )
         await self._sink.unparsable(PLATFORM, event_id, raw, f"{type(error).__name__}: {error}")
 
     def _background(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

@@ -103,9 +103,14 @@ class Places:
         thread = place.type in THREAD_TYPES
         private = place.server_id is None and not thread
         kind = ChannelKind.PRIVATE if private else ChannelKind.THREAD if thread else ChannelKind.GROUP
-        return Channel(platform=PLATFORM, address=place.id, kind=kind, server=place.server_id,
-                       parent=place.parent_id if thread else None,
-                       owned=thread and place.owner_id == self._our_id)
+        return Channel(
+            platform=PLATFORM,
+            address=place.id,
+            kind=kind,
+            server=place.server_id,
+            parent=place.parent_id if thread else None,
+            owned=thread and place.owner_id == self._our_id,
+        )
 
     def is_admin(self, server_id: str, user_id: str, role_ids: Iterable[str]) -> bool:
         """Whether somebody may manage the server: by a role of theirs, everybody's role, or as its owner."""
@@ -194,6 +199,8 @@ def _read_place(data: Payload, server_id: str | None) -> Place:
         parent_id=optional("parent_id"),
         owner_id=optional("owner_id"),
         last_message_id=optional("last_message_id"),
-        overwrites=tuple((str(entry["id"]), int(entry.get("allow") or 0), int(entry.get("deny") or 0))
-                         for entry in data.get("permission_overwrites") or ()),
+        overwrites=tuple(
+            (str(entry["id"]), int(entry.get("allow") or 0), int(entry.get("deny") or 0))
+            for entry in data.get("permission_overwrites") or ()
+        ),
     )

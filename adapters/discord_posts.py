@@ -41,11 +41,13 @@ async def create_message(http: DiscordHttp, part: OutgoingPart, *, as_reply: boo
         "flags": SUPPRESS_EMBEDS,
     }
     if as_reply and part.reply_to is not None:
-        body["message_reference"] = {"message_id": part.reply_to, "channel_id": part.channel.address,
-                                     "fail_if_not_exists": False}
+        body["message_reference"] = {
+            "message_id": part.reply_to,
+            "channel_id": part.channel.address,
+            "fail_if_not_exists": False,
+        }
     try:
-        answer = await http.call("POST", "/channels/{channel_id}/messages", body=body,
-                                 channel_id=part.channel.address)
+        answer = await http.call("POST", "/channels/{channel_id}/messages", body=body, channel_id=part.channel.address)
         return Receipt(str(answer["id"]))
     except discord.HTTPException as error:
         if error.code == CANNOT_REPLY and "message_reference" in body:
@@ -95,8 +97,9 @@ async def read_retry_after(error: discord.HTTPException) -> timedelta | None:
 async def find_message(http: DiscordHttp, part: OutgoingPart, our_id: str) -> Receipt | None:
     """Look for an earlier attempt among the newest messages of its channel. Raises TryLater."""
     try:
-        history = await http.call("GET", "/channels/{channel_id}/messages", query={"limit": HISTORY_LOOKUP},
-                                  channel_id=part.channel.address)
+        history = await http.call(
+            "GET", "/channels/{channel_id}/messages", query={"limit": HISTORY_LOOKUP}, channel_id=part.channel.address
+        )
     except discord.RateLimited as error:
         raise TryLater("Discord's rate limit", timedelta(seconds=error.retry_after)) from error
     except (discord.DiscordException, *NETWORK_ERRORS) as error:
@@ -116,7 +119,9 @@ def pick_posted(history: Iterable[Payload], part: OutgoingPart, our_id: str) -> 
 
 
 def _looks_like(message: Payload, part: OutgoingPart) -> bool:
-    return (part.first_tried_at is not None
-            and snowflake_time(str(message["id"])) >= part.first_tried_at - CLOCK_SKEW
-            and str(message.get("content") or "").strip() == part.text.strip()
-            and reply_target(message) == part.reply_to)
+    return (
+        part.first_tried_at is not None
+        and snowflake_time(str(message["id"])) >= part.first_tried_at - CLOCK_SKEW
+        and str(message.get("content") or "").strip() == part.text.strip()
+        and reply_target(message) == part.reply_to
+    )

@@ -64,9 +64,11 @@ class DiscordServer:
         self.privileged_intents = MESSAGE_CONTENT  # enabled in the portal
         self.shards = 1
         self.session_starts = 1000
+        self.session_reset_seconds = 60.0
         self.rate_limit = (1000, 1.0)  # posts and seconds for each channel
         self.heartbeat_seconds = 41.25
         self.answering_heartbeats = True
+        self.minimal = False  # as small servers are: READY with little in it, no limits, no compression
         self.accepting_gateway = True
         self.resume_url: str | None = None  # None: the gateway's own
         self.replay_overlap = 0  # events that RESUME repeats although the client had them
@@ -116,8 +118,9 @@ class DiscordServer:
         self._port = self._runner.addresses[0][1]
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                        trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self.drop_gateway()
         if self._runner is not None:
             await self._runner.cleanup()
@@ -151,15 +154,33 @@ class DiscordServer:
 
     def application(self) -> Json:
         flags = 1 << 18 if self.privileged_intents & MESSAGE_CONTENT else 0
-        return {"id": self.bot.id, "name": self.bot.name, "icon": None, "description": "", "bot_public": True,
-                "bot_require_code_grant": False, "verify_key": "0" * 64, "flags": flags, "owner": self.alice.to_json(),
-                "interactions_endpoint_url": None}
+        return {
+            "id": self.bot.id,
+            "name": self.bot.name,
+            "icon": None,
+            "description": "",
+            "bot_public": True,
+            "bot_require_code_grant": False,
+            "verify_key": "0" * 64,
+            "flags": flags,
+            "owner": self.alice.to_json(),
+            "interactions_endpoint_url": None,
+        }
 
     # What people do
 
-    def say(self, channel: Channel, text: str, author: User | None = None, *, reply_to: Json | None = None,
-            attachments: Sequence[Json] = (), webhook_id: str | None = None, type: int | None = None,
-            sent_at: datetime | None = None) -> Json:
+    def say(
+        self,
+        channel: Channel,
+        text: str,
+        author: User | None = None,
+        *,
+        reply_to: Json | None = None,
+        attachments: Sequence[Json] = (),
+        webhook_id: str | None = None,
+        type: int | None = None,
+        sent_at: datetime | None = None,
+    ) -> Json:
         """Somebody (Alice if nobody is named) writes; the bot hears it if it is there."""
         message = self.new_message(channel, text, author or self.alice, reply_to=reply_to, sent_at=sent_at)
         message["attachments"] = list(attachments)
@@ -186,49 +207,85 @@ class DiscordServer:
         else:
             self.emit("MESSAGE_DELETE_BULK", {"ids": [message["id"] for message in messages], **place})
 
-    def interact(self, name: str, argument: str | None = None, *, channel: Channel | None = None,
-                 user: User | None = None, permissions: int = EVERYBODY) -> Interaction:
+    def interact(
+        self,
+        name: str,
+        argument: str | None = None,
+        *,
+        channel: Channel | None = None,
+        user: User | None = None,
+        permissions: int = EVERYBODY,
+    ) -> Interaction:
         """Somebody uses a slash command."""
         channel, user = channel or self.general, user or self.alice
         interaction = Interaction(new_id(), secrets.token_urlsafe(40), time.monotonic())
         self.interactions[interaction.token] = interaction
         options = [] if argument is None else [{"name": "argument", "type": 3, "value": argument}]
         data: Json = {
-            "id": interaction.id, "token": interaction.token, "type": 2, "version": 1,
-            "application_id": self.bot.id, "channel_id": channel.id, "channel": channel.to_json(), "locale": "en-US",
-            "data": {"id": new_id(), "name": name, "type": 1, "options": options}, "entitlements": [],
+            "id": interaction.id,
+            "token": interaction.token,
+            "type": 2,
+            "version": 1,
+            "application_id": self.bot.id,
+            "channel_id": channel.id,
+            "channel": channel.to_json(),
+            "locale": "en-US",
+            "data": {"id": new_id(), "name": name, "type": 1, "options": options},
+            "entitlements": [],
         }
         if channel.guild is None:
             data["user"] = user.to_json()
         else:
-            data |= {"guild_id": channel.guild.id, "guild_locale": "en-US",
-                     "member": {"user": user.to_json(), "roles": [], "permissions": str(permissions)}}
+            data |= {
+                "guild_id": channel.guild.id,
+                "guild_locale": "en-US",
+                "member": {"user": user.to_json(), "roles": [], "permissions": str(permissions)},
+            }
         self.emit("INTERACTION_CREATE", data)
         return interaction
 
-    def new_message(self, channel: Channel, text: str, author: User, *, reply_to: Json | None = None,
-                    sent_at: datetime | None = None) -> Json:
+    def new_message(
+        self,
+        channel: Channel,
+        text: str,
+        author: User,
+        *,
+        reply_to: Json | None = None,
+        sent_at: datetime | None = None,
+    ) -> Json:
         people = {user.id: user for user in (self.bot, self.alice, self.bob)}
         mentioned = {id: user for id, user in people.items() if f"<@{id}>" in text or f"<@!{id}>" in text}
         if reply_to is not None and (answered := people.get(reply_to["author"]["id"])) and answered is not self.bot:
             mentioned[answered.id] = answered
         roles = channel.guild.roles if channel.guild else []
         message: Json = {
-            "id": new_id(sent_at), "channel_id": channel.id, "author": author.to_json(), "content": text,
-            "timestamp": (sent_at or datetime.now(UTC)).isoformat(), "edited_timestamp": None, "tts": False,
+            "id": new_id(sent_at),
+            "channel_id": channel.id,
+            "author": author.to_json(),
+            "content": text,
+            "timestamp": (sent_at or datetime.now(UTC)).isoformat(),
+            "edited_timestamp": None,
+            "tts": False,
             "mention_everyone": "@everyone" in text and author is not self.bot,
             "mentions": [user.to_json() for user in mentioned.values()],
             "mention_roles": [role.id for role in roles if f"<@&{role.id}>" in text],
-            "attachments": [], "embeds": [], "components": [], "pinned": False, "flags": 0,
+            "attachments": [],
+            "embeds": [],
+            "components": [],
+            "pinned": False,
+            "flags": 0,
             "type": 0 if reply_to is None else 19,
         }
         if channel.guild is not None:
-            message |= {"guild_id": channel.guild.id,
-                        "member": {"roles": channel.guild.member_roles.get(author.id, []), "nick": None}}
+            message |= {
+                "guild_id": channel.guild.id,
+                "member": {"roles": channel.guild.member_roles.get(author.id, []), "nick": None},
+            }
         if reply_to is not None:
             message["message_reference"] = {"type": 0, "message_id": reply_to["id"], "channel_id": channel.id}
-            message["referenced_message"] = {key: value for key, value in reply_to.items()
-                                             if key not in ("guild_id", "member", "referenced_message")}
+            message["referenced_message"] = {
+                key: value for key, value in reply_to.items() if key not in ("guild_id", "member", "referenced_message")
+            }
         channel.messages.append(message)
         return message
 
@@ -246,12 +303,33 @@ class DiscordServer:
                 await dispatch(session, event, shown)
 
     async def start_session(self, session: Session) -> None:
+        if self.minimal:
+            await dispatch(
+                session,
+                "READY",
+                {
+                    "session_id": session.id,
+                    "user": {"id": self.bot.id},
+                    "guilds": [self.guild_json(guild) for guild in self.guilds],
+                },
+            )
+            self.changed()
+            return
         guilds = [guild for guild in self.guilds if (int(guild.id) >> 22) % session.shards == session.shard]
-        await dispatch(session, "READY", {
-            "v": 10, "user": self.bot.to_json(), "session_id": session.id, "shard": [session.shard, session.shards],
-            "resume_gateway_url": self.resume_url or self.gateway_url, "private_channels": [],
-            "guilds": [{"id": guild.id, "unavailable": True} for guild in guilds],
-            "application": {"id": self.bot.id, "flags": 0}})
+        await dispatch(
+            session,
+            "READY",
+            {
+                "v": 10,
+                "user": self.bot.to_json(),
+                "session_id": session.id,
+                "shard": [session.shard, session.shards],
+                "resume_gateway_url": self.resume_url or self.gateway_url,
+                "private_channels": [],
+                "guilds": [{"id": guild.id, "unavailable": True} for guild in guilds],
+                "application": {"id": self.bot.id, "flags": 0},
+            },
+        )
         for guild in guilds:
             await dispatch(session, "GUILD_CREATE", self.guild_json(guild))
         self.changed()
@@ -259,8 +337,13 @@ class DiscordServer:
     def guild_json(self, guild: Guild) -> Json:
         channels = [channel for channel in self.channels.values() if channel.guild is guild]
         return {
-            "id": guild.id, "name": guild.name, "owner_id": guild.owner.id, "unavailable": False, "large": False,
-            "member_count": 3, "joined_at": datetime.now(UTC).isoformat(),
+            "id": guild.id,
+            "name": guild.name,
+            "owner_id": guild.owner.id,
+            "unavailable": False,
+            "large": False,
+            "member_count": 3,
+            "joined_at": datetime.now(UTC).isoformat(),
             "roles": [role.to_json() for role in guild.roles],
             "members": [{"user": self.bot.to_json(), "roles": guild.bot_roles}],
             "channels": [channel.to_json() for channel in channels if channel.type != PUBLIC_THREAD],
@@ -307,7 +390,8 @@ class DiscordServer:
             self.violations.append(f"gateway dialled with {request.query_string}")
         socket = web.WebSocketResponse(max_msg_size=4096)
         await socket.prepare(request)
-        connection = Connection(self, socket, compress=request.query.get("compress") == "zlib-stream")
+        compress = request.query.get("compress") == "zlib-stream" and not self.minimal
+        connection = Connection(self, socket, compress)
         self._connections.add(connection)
         try:
             await connection.serve()

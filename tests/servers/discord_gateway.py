@@ -18,7 +18,13 @@ DISPATCH, HEARTBEAT, IDENTIFY, RESUME, RECONNECT, INVALID_SESSION, HELLO, HEARTB
 KNOWN_FROM_CLIENT = {HEARTBEAT, IDENTIFY, 3, 4, RESUME, 8}
 
 GUILDS, MEMBERS, PRESENCES, GUILD_MESSAGES, DIRECT_MESSAGES, MESSAGE_CONTENT = (
-    1 << 0, 1 << 1, 1 << 8, 1 << 9, 1 << 12, 1 << 15)
+    1 << 0,
+    1 << 1,
+    1 << 8,
+    1 << 9,
+    1 << 12,
+    1 << 15,
+)
 PRIVILEGED = MEMBERS | PRESENCES | MESSAGE_CONTENT
 
 SPLIT_BYTES = 512  # a longer compressed payload goes in two frames, as Discord's sometimes do
@@ -164,9 +170,12 @@ def _decode(data: Any) -> Json:
 
 def hide_content(message: Json, session: Session, bot_id: str) -> Json:
     """What a session without the content intent sees of a message in a server."""
-    visible = (session.intents & MESSAGE_CONTENT or "guild_id" not in message
-               or message.get("author", {}).get("id") == bot_id
-               or any(user["id"] == bot_id for user in message.get("mentions", ())))
+    visible = (
+        session.intents & MESSAGE_CONTENT
+        or "guild_id" not in message
+        or message.get("author", {}).get("id") == bot_id
+        or any(user["id"] == bot_id for user in message.get("mentions", ()))
+    )
     if visible:
         return message
     return {**message, "content": "", "attachments": [], "embeds": [], "components": []}

@@ -43,13 +43,22 @@ class Rest:
 
     def add_routes(self, app: web.Application) -> None:
         handlers: dict[str, Handler] = {
-            "get_gateway": self.get_gateway, "get_bot_gateway": self.get_bot_gateway, "get_my_user": self.get_my_user,
-            "get_my_application": self.get_application, "get_my_oauth2_application": self.get_application,
-            "list_application_commands": self.list_commands, "bulk_set_application_commands": self.set_commands,
-            "get_channel": self.get_channel, "list_messages": self.list_messages, "get_message": self.get_message,
-            "create_message": self.create_message, "update_message": self.update_message,
-            "trigger_typing_indicator": self.show_typing, "create_interaction_response": self.acknowledge,
-            "execute_webhook": self.follow_up, "create_dm": self.create_dm,
+            "get_gateway": self.get_gateway,
+            "get_bot_gateway": self.get_bot_gateway,
+            "get_my_user": self.get_my_user,
+            "get_my_application": self.get_application,
+            "get_my_oauth2_application": self.get_application,
+            "list_application_commands": self.list_commands,
+            "bulk_set_application_commands": self.set_commands,
+            "get_channel": self.get_channel,
+            "list_messages": self.list_messages,
+            "get_message": self.get_message,
+            "create_message": self.create_message,
+            "update_message": self.update_message,
+            "trigger_typing_indicator": self.show_typing,
+            "create_interaction_response": self.acknowledge,
+            "execute_webhook": self.follow_up,
+            "create_dm": self.create_dm,
         }
         for operation_id, handler in handlers.items():
             method, path = operations()[operation_id]
@@ -106,9 +115,13 @@ class Rest:
         if len(used) >= limit:
             self._server.violations.append("create_message: the rate limit of the headers was overrun")
         used.append(now)
-        return {"X-RateLimit-Limit": str(limit), "X-RateLimit-Remaining": str(max(0, limit - len(used))),
-                "X-RateLimit-Reset": f"{time.time() + seconds:.3f}",
-                "X-RateLimit-Reset-After": f"{seconds - (now - used[0]):.3f}", "X-RateLimit-Bucket": "create-message"}
+        return {
+            "X-RateLimit-Limit": str(limit),
+            "X-RateLimit-Remaining": str(max(0, limit - len(used))),
+            "X-RateLimit-Reset": f"{time.time() + seconds:.3f}",
+            "X-RateLimit-Reset-After": f"{seconds - (now - used[0]):.3f}",
+            "X-RateLimit-Bucket": "create-message",
+        }
 
     def _channel(self, request: web.Request) -> Channel:
         channel = self._server.channels.get(request.match_info["channel_id"])
@@ -122,13 +135,25 @@ class Rest:
         return {"url": self._server.gateway_url}
 
     async def get_bot_gateway(self, request: web.Request, body: Any) -> Json:
-        return {"url": self._server.gateway_url, "shards": self._server.shards, "session_start_limit": {
-            "total": 1000, "remaining": self._server.session_starts, "reset_after": 60_000, "max_concurrency": 1}}
+        if self._server.minimal:
+            raise ApiError(404, 0, "404: Not Found")
+        return {
+            "url": self._server.gateway_url,
+            "shards": self._server.shards,
+            "session_start_limit": {
+                "total": 1000,
+                "remaining": self._server.session_starts,
+                "max_concurrency": 1,
+                "reset_after": int(self._server.session_reset_seconds * 1000),
+            },
+        }
 
     async def get_my_user(self, request: web.Request, body: Any) -> Json:
         return {**self._server.bot.to_json(), "verified": True, "mfa_enabled": True, "email": None, "locale": "en-US"}
 
     async def get_application(self, request: web.Request, body: Any) -> Json:
+        if self._server.minimal:
+            raise ApiError(404, 0, "404: Not Found")
         return self._server.application()
 
     async def list_commands(self, request: web.Request, body: Any) -> list[Json]:
@@ -138,11 +163,17 @@ class Rest:
         # The API gives back numbers as strings and leaves empty options out.
         self._server.changed()
         self._server.commands = [
-            {**{key: value for key, value in command.items() if value not in ([], None)},
-             "id": str(number), "application_id": self._server.bot.id, "version": "1",
-             "default_member_permissions": str(bits) if (bits := command.get("default_member_permissions")) is not None
-             else None}
-            for number, command in enumerate(body, start=1)]
+            {
+                **{key: value for key, value in command.items() if value not in ([], None)},
+                "id": str(number),
+                "application_id": self._server.bot.id,
+                "version": "1",
+                "default_member_permissions": str(bits)
+                if (bits := command.get("default_member_permissions")) is not None
+                else None,
+            }
+            for number, command in enumerate(body, start=1)
+        ]
         return self._server.commands
 
     # Channels and messages
@@ -166,8 +197,10 @@ class Rest:
         after, before = int(request.query.get("after", 0)), int(request.query.get("before", 1 << 63))
         found = [message for message in channel.messages if after < int(message["id"]) < before]
         page = found[:limit] if "after" in request.query else found[-limit:]
-        return [{key: value for key, value in message.items() if key not in ("guild_id", "member", "nonce")}
-                for message in reversed(page)]
+        return [
+            {key: value for key, value in message.items() if key not in ("guild_id", "member", "nonce")}
+            for message in reversed(page)
+        ]
 
     async def get_message(self, request: web.Request, body: Any) -> Json:
         for message in self._channel(request).messages:

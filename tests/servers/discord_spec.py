@@ -26,8 +26,11 @@ def _read_one_of_as_any_of(node: Any) -> Any:
 @cache
 def operations() -> dict[str, tuple[str, str]]:
     """Method and path template by operation id."""
-    return {operation["operationId"]: (method.upper(), path)
-            for path, item in _document()["paths"].items() for method, operation in item.items()}
+    return {
+        operation["operationId"]: (method.upper(), path)
+        for path, item in _document()["paths"].items()
+        for method, operation in item.items()
+    }
 
 
 @cache

@@ -28,8 +28,17 @@ class User:
     bot: bool = False
 
     def to_json(self) -> Json:
-        return {"id": self.id, "username": self.name.lower(), "global_name": self.name, "discriminator": "0",
-                "avatar": None, "bot": self.bot, "system": False, "flags": 0, "public_flags": 0}
+        return {
+            "id": self.id,
+            "username": self.name.lower(),
+            "global_name": self.name,
+            "discriminator": "0",
+            "avatar": None,
+            "bot": self.bot,
+            "system": False,
+            "flags": 0,
+            "public_flags": 0,
+        }
 
 
 @dataclass(slots=True)
@@ -41,8 +50,18 @@ class Role:
 
     def to_json(self) -> Json:
         tags = {"tags": {"bot_id": self.bot_id}} if self.bot_id else {}
-        return {"id": self.id, "name": self.name, "permissions": str(self.permissions), "color": 0, "hoist": False,
-                "position": 0, "managed": self.bot_id is not None, "mentionable": False, "flags": 0, **tags}
+        return {
+            "id": self.id,
+            "name": self.name,
+            "permissions": str(self.permissions),
+            "color": 0,
+            "hoist": False,
+            "position": 0,
+            "managed": self.bot_id is not None,
+            "mentionable": False,
+            "flags": 0,
+            **tags,
+        }
 
 
 @dataclass(slots=True)
@@ -73,12 +92,25 @@ class Channel:
         data: Json = {"id": self.id, "type": self.type, "last_message_id": newest, "flags": 0}
         if self.guild is None:
             return {**data, "recipients": [self.recipient.to_json()] if self.recipient else []}
-        data |= {"guild_id": self.guild.id, "name": self.name, "parent_id": self.parent.id if self.parent else None,
-                 "permission_overwrites": [], "position": 0, "nsfw": False}
+        data |= {
+            "guild_id": self.guild.id,
+            "name": self.name,
+            "parent_id": self.parent.id if self.parent else None,
+            "permission_overwrites": [],
+            "position": 0,
+            "nsfw": False,
+        }
         if self.type == PUBLIC_THREAD:
-            data |= {"owner_id": self.owner.id if self.owner else None, "message_count": len(self.messages),
-                     "thread_metadata": {"archived": False, "locked": False, "auto_archive_duration": 1440,
-                                         "archive_timestamp": datetime.now(UTC).isoformat()}}
+            data |= {
+                "owner_id": self.owner.id if self.owner else None,
+                "message_count": len(self.messages),
+                "thread_metadata": {
+                    "archived": False,
+                    "locked": False,
+                    "auto_archive_duration": 1440,
+                    "archive_timestamp": datetime.now(UTC).isoformat(),
+                },
+            }
         return data
 
 
@@ -95,8 +127,11 @@ class Fault:
 
 def rate_limited(seconds: float) -> Fault:
     """Discord's own 429."""
-    return Fault(status=429, body={"message": "You are being rate limited.", "retry_after": seconds, "global": False},
-                 headers={"Via": "1.1 google", "Retry-After": str(int(seconds) + 1), "X-RateLimit-Scope": "user"})
+    return Fault(
+        status=429,
+        body={"message": "You are being rate limited.", "retry_after": seconds, "global": False},
+        headers={"Via": "1.1 google", "Retry-After": str(int(seconds) + 1), "X-RateLimit-Scope": "user"},
+    )
 
 
 def cloudflare_limited(seconds: int) -> Fault:

@@ -3,21 +3,30 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from adapters.base import ChannelKind, MissingPermission, TokenRefused
+from adapters.base import ChannelKind, CommandSpec, MissingPermission, TokenRefused
 from adapters.discord import DiscordAdapter
 from adapters.discord_gateway import Timing
 from tests.servers.discord import DiscordServer
 from tests.servers.discord_sink import RecordingSink
-from tests.servers.discord_world import new_id
+from tests.servers.discord_world import Fault, failing, new_id
 
 TOKEN = "discord-token"
-QUICK = Timing(dial=5.0, closing=0.5, identify_pause=0.0, first_backoff=0.05, longest_backoff=0.2, offline=3.0,
-               servers=1.0, post=10.0)
+QUICK = Timing(
+    dial=5.0,
+    closing=0.5,
+    identify_pause=0.0,
+    first_backoff=0.05,
+    longest_backoff=0.2,
+    offline=3.0,
+    servers=1.0,
+    post=10.0,
+)
 
 
 @asynccontextmanager
@@ -30,7 +39,7 @@ async def listening(server: DiscordServer, sink: RecordingSink, **settings: Any)
         yield adapter
     finally:
         await adapter.close()
-        await asyncio.gather(task, return_exceptions=True)
+        await task
     assert server.violations == []
 
 
@@ -257,8 +266,12 @@ async def test_messages_missed_while_down_are_fetched(server: DiscordServer, sin
     server.say(server.general, f"missed mention <@{server.bot.id}>")
     async with listening(server, sink):
         await sink.wait_until(lambda: len(sink.messages) == 4)
-    assert set(sink.texts) == {"missed in private", "missed in a channel never seen", "missed in a thread",
-                               "missed mention"}
+    assert set(sink.texts) == {
+        "missed in private",
+        "missed in a channel never seen",
+        "missed in a thread",
+        "missed mention",
+    }
     kinds = {message.text: message.channel.kind for message in sink.messages}
     assert kinds["missed in private"] is ChannelKind.PRIVATE
     assert kinds["missed in a thread"] is ChannelKind.THREAD
@@ -342,8 +355,11 @@ async def test_a_platform_that_is_away_at_first_is_waited_for(sink: RecordingSin
 
 async def test_a_silent_connection_is_replaced(server: DiscordServer, sink: RecordingSink) -> None:
     server.heartbeat_seconds = 30.0
-    adapter = DiscordAdapter(token=TOKEN, api_url=server.api_url, timing=Timing(
-        closing=0.2, identify_pause=0.0, first_backoff=0.05, longest_backoff=0.2, silence=0.5))
+    adapter = DiscordAdapter(
+        token=TOKEN,
+        api_url=server.api_url,
+        timing=Timing(closing=0.2, identify_pause=0.0, first_backoff=0.05, longest_backoff=0.2, silence=0.5),
+    )
     server.answering_heartbeats = False
     task = asyncio.create_task(adapter.listen(sink))
     await server.wait_until(lambda: len(server.resumed) >= 1)
@@ -364,6 +380,79 @@ async def test_the_connection_comes_back_after_a_close_code(
         server.say(server.dm, "after")
         await sink.wait_for_texts("after")
     assert sink.texts == ["before", "after"]
+
+
+async def test_a_gateway_that_stays_away_gets_a_new_client(server: DiscordServer, sink: RecordingSink) -> None:
+    server.accepting_gateway = False
+    impatient = replace(QUICK, offline=0.3)
+    adapter = DiscordAdapter(token=TOKEN, api_url=server.api_url, timing=impatient)
+    task = asyncio.create_task(adapter.listen(sink))
+    await server.wait_until(lambda: server.count_requests("get_bot_gateway") >= 3)
+    server.accepting_gateway = True
+    await server.wait_for_sessions(1)
+    await adapter.close()
+    await task
+
+
+async def test_no_session_is_started_when_none_is_left(
+    server: DiscordServer, sink: RecordingSink, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Discord resets a token that identifies more often than allowed."""
+    server.session_starts = 0
+    server.session_reset_seconds = 0.1
+    adapter = DiscordAdapter(token=TOKEN, api_url=server.api_url, timing=QUICK)
+    task = asyncio.create_task(adapter.listen(sink))
+    await server.wait_until(lambda: server.count_requests("get_bot_gateway") == 2)
+    assert server.identified == []
+    assert "session_starts_exhausted" in caplog.messages
+    server.session_starts = 1000
+    await server.wait_for_sessions(1)
+    await adapter.close()
+    await task
+
+
+async def test_a_small_server_is_enough(server: DiscordServer, sink: RecordingSink) -> None:
+    server.minimal = True
+    async with listening(server, sink, commands=[CommandSpec(name="help", description="Help")]) as adapter:
+        server.say(server.general, f"<@{server.bot.id}> hello")
+        await sink.wait_for_texts("hello")
+        await server.drop_gateway()
+        server.say(server.dm, "and again")
+        await sink.wait_for_texts("and again")
+        identity = await adapter.identify()
+    assert identity.id == server.bot.id
+    assert identity.limitations == ()
+    assert len(server.resumed) == 1
+
+
+async def test_adapters_with_different_hosts_live_side_by_side(server: DiscordServer, sink: RecordingSink) -> None:
+    async with DiscordServer(token=TOKEN) as other, listening(server, sink):
+        other_sink = RecordingSink()
+        async with listening(other, other_sink):
+            server.say(server.dm, "here")
+            other.say(other.dm, "there")
+            await sink.wait_for_texts("here")
+            await other_sink.wait_for_texts("there")
+            await server.invalidate_sessions()
+            await server.wait_for_sessions(2)
+    assert (sink.texts, other_sink.texts) == (["here"], ["there"])
+    assert len(other.identified) == 1
+
+
+async def test_a_slow_history_comes_before_what_is_said_meanwhile(server: DiscordServer, sink: RecordingSink) -> None:
+    released = asyncio.Event()
+    sink.known = {server.general.id: new_id(datetime.now(UTC) - timedelta(minutes=1))}
+    server.say(server.general, "missed")
+    server.script("list_messages", failing(503), Fault(cut="before"), Fault(wait_for=released))
+    async with listening(server, sink):
+        server.say(server.general, "live")
+        server.say(server.dm, "elsewhere")
+        await sink.wait_for_texts("elsewhere")
+        await server.wait_until(lambda: server.count_requests("list_messages") == 3)
+        assert sink.texts == ["elsewhere"]
+        released.set()
+        await sink.wait_for_texts("missed", "live")
+    assert sink.texts == ["elsewhere", "missed", "live"]
 
 
 async def test_heartbeats_are_sent(server: DiscordServer, sink: RecordingSink) -> None:

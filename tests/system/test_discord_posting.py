@@ -28,10 +28,13 @@ from tests.servers.discord_sink import RecordingSink
 from tests.servers.discord_world import Fault, cloudflare_limited, failing, rate_limited
 
 TOKEN = "discord-token"
-QUICK = Timing(dial=5.0, closing=0.5, identify_pause=0.0, first_backoff=0.05, longest_backoff=0.2, servers=1.0,
-               post=5.0)
-COMMANDS = (CommandSpec(name="help", description="What the bot can do"),
-            CommandSpec(name="persona", description="Change the persona", argument="name", admin_only_in_groups=True))
+QUICK = Timing(
+    dial=5.0, closing=0.5, identify_pause=0.0, first_backoff=0.05, longest_backoff=0.2, servers=1.0, post=5.0
+)
+COMMANDS = (
+    CommandSpec(name="help", description="What the bot can do"),
+    CommandSpec(name="persona", description="Change the persona", argument="name", admin_only_in_groups=True),
+)
 MANAGE_GUILD = 1 << 5
 
 
@@ -55,9 +58,7 @@ def part_for(server: DiscordServer, text: str = "hello", **fields: Any) -> Outgo
     return OutgoingPart(channel=channel, text=text, nonce=fields.pop("nonce", "nonce-1"), **fields)
 
 
-async def test_a_reply_carries_its_target_its_nonce_and_no_ping(
-    server: DiscordServer, adapter: DiscordAdapter
-) -> None:
+async def test_a_reply_carries_its_target_its_nonce_and_no_ping(server: DiscordServer, adapter: DiscordAdapter) -> None:
     question = server.say(server.general, "hello bot")
     receipt = await adapter.post(part_for(server, "@everyone look, <@1>", reply_to=question["id"]))
     (posted,) = server.posted
@@ -163,9 +164,7 @@ async def test_cloudflares_limit_is_told(server: DiscordServer, adapter: Discord
     assert caught.value.retry_after == timedelta(seconds=42)
 
 
-async def test_a_limit_without_a_via_header_is_told_by_its_body(
-    server: DiscordServer, adapter: DiscordAdapter
-) -> None:
+async def test_a_limit_without_a_via_header_is_told_by_its_body(server: DiscordServer, adapter: DiscordAdapter) -> None:
     server.script("create_message", Fault(status=429, body={"retry_after": 1.5, "message": "slow", "global": False}))
     with pytest.raises(TryLater) as caught:
         await adapter.post(part_for(server))
@@ -215,17 +214,13 @@ async def test_a_text_that_discord_does_not_take_is_refused_alone(
     await adapter.post(part_for(server))
 
 
-async def test_a_firewalls_page_says_nothing_about_the_channel(
-    server: DiscordServer, adapter: DiscordAdapter
-) -> None:
+async def test_a_firewalls_page_says_nothing_about_the_channel(server: DiscordServer, adapter: DiscordAdapter) -> None:
     server.script("create_message", Fault(status=403, body="<html><body>Sorry, you have been blocked</body></html>"))
     with pytest.raises(TryLater):
         await adapter.post(part_for(server))
 
 
-async def test_an_earlier_attempt_is_found_by_text_and_target(
-    server: DiscordServer, adapter: DiscordAdapter
-) -> None:
+async def test_an_earlier_attempt_is_found_by_text_and_target(server: DiscordServer, adapter: DiscordAdapter) -> None:
     question = server.say(server.general, "hello bot")
     began = datetime.now(UTC)
     receipt = await adapter.post(part_for(server, "the answer", reply_to=question["id"]))
@@ -234,8 +229,9 @@ async def test_an_earlier_attempt_is_found_by_text_and_target(
     assert await adapter.find_posted(part_for(server, "another answer", reply_to=question["id"], **again)) is None
     assert await adapter.find_posted(part_for(server, "the answer", **again)) is None
     later = began + timedelta(minutes=1)
-    assert await adapter.find_posted(
-        part_for(server, "the answer", reply_to=question["id"], first_tried_at=later)) is None
+    assert (
+        await adapter.find_posted(part_for(server, "the answer", reply_to=question["id"], first_tried_at=later)) is None
+    )
 
 
 async def test_an_unreadable_history_means_later(server: DiscordServer, adapter: DiscordAdapter) -> None:
@@ -321,9 +317,7 @@ async def commanded(server: DiscordServer) -> AsyncIterator[RecordingSink]:
     assert server.violations == []
 
 
-async def test_commands_are_registered_only_when_they_changed(
-    server: DiscordServer, commanded: RecordingSink
-) -> None:
+async def test_commands_are_registered_only_when_they_changed(server: DiscordServer, commanded: RecordingSink) -> None:
     assert [command["name"] for command in server.commands] == ["help", "persona"]
     assert [command["default_member_permissions"] for command in server.commands] == [None, str(MANAGE_GUILD)]
     for number in (2, 3):
@@ -371,9 +365,7 @@ async def test_a_command_for_admins_is_refused_to_others(server: DiscordServer, 
     assert commanded.commands == []
 
 
-async def test_a_failed_command_apologises_without_internals(
-    server: DiscordServer, commanded: RecordingSink
-) -> None:
+async def test_a_failed_command_apologises_without_internals(server: DiscordServer, commanded: RecordingSink) -> None:
     commanded.answer = RuntimeError("SELECT * FROM secrets")
     interaction = server.interact("help")
     await asyncio.wait_for(interaction.answered.wait(), 5)

@@ -1,6 +1,6 @@
 """Cut Discord's OpenAPI document down to what the local server validates.
 
-    python tests/servers/spec/trim_discord.py path/to/openapi.json > tests/servers/spec/discord_openapi.json
+python tests/servers/spec/trim_discord.py path/to/openapi.json > tests/servers/spec/discord_openapi.json
 """
 
 import json

@@ -206,7 +206,7 @@ def load_config(path: Path, env: Mapping[str, str] | None = None) -> Config:
     config, found = _validate(settings, document)
     known = {one.path for one in expansion.faults}
     found = [*expansion.faults, *(one for one in found if one.path not in known)]
-    problems = [*document.problems, *(_problem(one, document, path) for one in found)]
+    problems = [*document.problems, *(_problem(one, document, settings, path) for one in found)]
     if problems or config is None:
         raise ConfigError(problems)
     _warn_about_secrets(document, path)
@@ -265,9 +265,16 @@ def _without(settings: Any, path: KeyPath) -> Any:
     return settings
 
 
-def _problem(one: Fault, document: Document, path: Path) -> Problem:
+def _problem(one: Fault, document: Document, settings: Any, path: Path) -> Problem:
+    """A fault with its line. What a variable holds may be a secret, so the variable is shown in its place."""
+    written, held = value_at(document.data, one.path), value_at(settings, one.path)
+    hidden = has_variable(written) and isinstance(held, str) and held
     return Problem(
-        file=str(path), line=document.line(one.path), key=path_text(one.path), message=one.message, hint=one.hint
+        file=str(path),
+        line=document.line(one.path),
+        key=path_text(one.path),
+        message=one.message.replace(held, written) if hidden else one.message,
+        hint=one.hint,
     )
 
 

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
 Faults = Iterator[Fault]
 
-OVERRIDABLE: tuple[tuple[str, ...], ...] = (
-    ("persona",),
+OVERRIDABLE: tuple[tuple[str, ...], ...] = (  # and persona, which is a name and has nothing under it
     ("decoding",),
     ("ranking", "mix"),
     ("ranking", "penalties"),
@@ -150,14 +149,15 @@ def _match(override: Override, path: KeyPath) -> Faults:
 
 
 def _override_key(config: "Config", key: str, value: Any, path: KeyPath) -> Faults:
+    if key == "persona":
+        if not isinstance(value, str) or value not in config.personas:
+            yield _unknown(path, "persona", value, config.personas)
+        return
     changes = tree({key: value})
     refused = [leaf for leaf in _leaves(changes) if not any(leaf[: len(one)] == one for one in OVERRIDABLE)]
     if refused:
-        hint = did_you_mean(".".join(refused[0]), [".".join(one) for one in OVERRIDABLE])
+        hint = did_you_mean(".".join(refused[0]), ["persona", *(".".join(one) for one in OVERRIDABLE)])
         yield Fault(path=path, message="cannot be overridden", hint=hint)
-    elif key == "persona":
-        if value not in config.personas:
-            yield _unknown(path, "persona", value, config.personas)
     else:
         yield from _override_value(_base(config), changes, key, path)
 

@@ -6,6 +6,7 @@ depth, aliases and size before anything is built. Knows nothing of what the sett
 """
 
 import re
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,8 +71,9 @@ def read_document(path: Path) -> Document:
 def read_text(path: Path) -> str:
     """A small text file. Raises ConfigError naming what is in the way."""
     try:
-        if path.is_dir():
-            raise _refused(path, "is a folder, not a file")
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):  # reading a pipe or a device may never end
+            raise _refused(path, "is a folder, not a file" if stat.S_ISDIR(mode) else "is no ordinary file")
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:

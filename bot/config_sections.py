@@ -257,9 +257,7 @@ class Moderation(ModerationSettings, Section):
     """What must not be said, and what happens then."""
 
     words: WordLists = Field(default_factory=WordLists, description="Your own words, besides the lists that ship.")
-    links: LinkSettings = Field(
-        default_factory=LinkSettings, description="Links that the bot may post; none but these."
-    )
+    links: LinkSettings = Field(default_factory=LinkSettings, description="Links that the bot may post; no others.")
     on_all_blocked: OnAllBlocked = Field(
         default=OnAllBlocked.RESAMPLE,
         description="No candidate may be said: resample tries once more, then a safe line; or safe_line, or silent.",

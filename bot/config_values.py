@@ -69,7 +69,7 @@ def format_duration(duration: timedelta) -> str:
         count, rest = divmod(duration, timedelta(seconds=_UNIT_SECONDS[unit]))
         if not rest and count:
             return f"{count}{unit}"
-    return f"{duration.total_seconds():g}s"
+    return f"{duration.total_seconds():.6f}".rstrip("0").rstrip(".") + "s"
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ CORPUS_HELP = "NAME=WEIGHT, repeatable: everyday, chitchat, chatterbot; 2 reads 
 @click.option("--dtype", type=click.Choice(["bf16", "float32"]), default="bf16", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 def train(
+    *,
     out: Path,
     from_scratch: bool,
     checkpoint: str | None,
@@ -79,6 +80,7 @@ def train(
 @click.option("--dtype", type=click.Choice(["bf16", "float32"]), default="bf16", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 def train_ranker(
+    *,
     out: Path,
     generator: str,
     corpora: tuple[str, ...],

@@ -8,9 +8,11 @@ import asyncio
 import json
 import logging
 import os
+import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import httpx
@@ -105,6 +107,12 @@ class BrokenAnswer(NetworkError):
         super().__init__(f"the server's answer makes no sense: {reason}")
 
 
+@cache
+def _tls() -> ssl.SSLContext:
+    """Reading the certificate authorities blocks the loop for 50 ms, so it is done once and not for each renewal."""
+    return httpx.create_ssl_context()
+
+
 class CheckedRequest(HTTPXRequest):
     """An HTTP client that lets through what the Bot API documents and raises on everything else.
 
@@ -119,6 +127,7 @@ class CheckedRequest(HTTPXRequest):
             write_timeout=total_timeout,
             connect_timeout=connect_timeout,
             pool_timeout=connect_timeout,
+            httpx_kwargs={"verify": _tls()},
         )
         self._total_timeout = total_timeout
 
@@ -186,7 +195,6 @@ class Client:
 
     def __init__(self, token: str, api_url: str, timing: Timing) -> None:
         self._token = token
-        self._poll_seconds = int(timing.poll)
         self._polls = CheckedRequest(
             total_timeout=timing.poll + timing.poll_grace, connect_timeout=timing.connect, connections=8
         )
@@ -202,9 +210,9 @@ class Client:
         """Call one method of the Bot API; raises the library's `TelegramError`."""
         return await self._bot.call(method, parameters or {})
 
-    async def get_updates(self, offset: int | None, kinds: Sequence[str]) -> Any:
-        """Long poll, unconfirmed updates from `offset` on as they came."""
-        polling = {"offset": offset, "timeout": self._poll_seconds, "allowed_updates": kinds}
+    async def get_updates(self, offset: int | None, kinds: Sequence[str], seconds: int) -> Any:
+        """Unconfirmed updates from `offset` on as they came; the server waits so long for the first one."""
+        polling = {"offset": offset, "timeout": seconds, "allowed_updates": kinds}
         return await self._bot.call("getUpdates", polling)
 
     async def renew_polls(self) -> None:

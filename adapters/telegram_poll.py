@@ -41,7 +41,7 @@ class Backoff:
 
 
 class Health:
-    """What readiness shows: the last trouble, and how long ago the server last answered `sign`."""
+    """What readiness shows: the trouble there is, and how long ago the server last gave the `sign` of life."""
 
     def __init__(self, sign: str, stalled_after: float, clock: Callable[[], float]) -> None:
         self._sign = sign
@@ -82,33 +82,36 @@ class Poller:
         self._errors = Backoff(timing.first_retry, timing.last_retry)
         self._idle = Backoff(timing.idle, 3 * timing.idle)
         self._offset: int | None = None
+        # Ask for an answer at once: it shows that the server is there (again), long before a long poll ends.
+        self._probing = True
 
     async def run(self) -> None:
         """Poll until cancelled; raises TokenRefused."""
         while True:
+            seconds = 0 if self._probing else int(self._timing.poll)
             asked_at = time.monotonic()
             try:
-                batch = await self._client.get_updates(self._offset, UPDATE_KINDS)
+                batch = await self._client.get_updates(self._offset, UPDATE_KINDS, seconds)
             except TelegramError as error:
                 await self._recover(error)
                 continue
             if not isinstance(batch, list):
                 await self._pause_after("the server's answer to getUpdates is no list")
                 continue
-            self._health.heard("polling")
-            await self._take(batch, answered_in=time.monotonic() - asked_at)
+            self._probing = False
+            if batch:
+                await self._take(batch)
+            else:
+                self._succeeded()
+                # A server that ignores the timeout must not be asked in a circle.
+                if time.monotonic() - asked_at < seconds / 2:
+                    await asyncio.sleep(self._idle.grow())
 
-    async def _take(self, batch: Sequence[Any], *, answered_in: float) -> None:
-        if not batch:
-            self._errors.reset()
-            # A server that ignores the timeout must not be asked in a circle.
-            if answered_in < min(1.0, self._timing.poll / 2):
-                await asyncio.sleep(self._idle.grow())
-            return
+    async def _take(self, batch: Sequence[Any]) -> None:
         self._idle.reset()
         self._health.event()
         failed = await self._delivery.deliver_batch(batch)
-        offset = _next_offset(batch, failed)
+        offset = next_offset(batch, failed)
         if failed:
             self._move(offset)
             await self._pause_after("the store does not take what comes in; it will be asked for again")
@@ -116,7 +119,11 @@ class Poller:
             await self._pause_after("the server sends the same updates again and again")
         else:
             self._move(offset)
-            self._errors.reset()
+            self._succeeded()
+
+    def _succeeded(self) -> None:
+        self._health.heard("polling")
+        self._errors.reset()
 
     def _move(self, offset: int | None) -> None:
         if offset is not None:
@@ -134,7 +141,10 @@ class Poller:
             return
         if isinstance(error, Conflict):
             reason = await self._explain_conflict()
-        elif not isinstance(error, ServerTrouble | BrokenAnswer):
+            await self._pause_after(reason)
+            return  # no probing: against another poller only a whole long poll shows that it is gone
+        self._probing = True
+        if not isinstance(error, ServerTrouble | BrokenAnswer):
             await self._client.renew_polls()
         await self._pause_after(reason)
 
@@ -161,7 +171,7 @@ class Poller:
         await asyncio.sleep(wait)
 
 
-def _next_offset(batch: Sequence[Any], failed: Sequence[int]) -> int | None:
+def next_offset(batch: Sequence[Any], failed: Sequence[int]) -> int | None:
     """Behind the last update of the batch, or at the first that must come again."""
     ids = [update.get("update_id") if isinstance(update, dict) else None for update in batch]
     if failed:

@@ -6,17 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.text import split_text, starts_character, utf16_length
+from adapters.text import clean_text, split_text, starts_character, utf16_length
 
 FAMILY = "👩‍👩‍👧‍👦"
 THUMB = "👍🏽"
 FLAG = "🇩🇪"
 WALES = "🏴\U000e0067\U000e0062\U000e0077\U000e006c\U000e0073\U000e007f"
 
-pieces = st.sampled_from(
-    ["a", "word", ".", "!", "?", " ", "  ", "\n", "\n\n", "\u2028", "e\u0301", " \u0301", FAMILY, THUMB, FLAG, WALES]
-    + ["7\ufe0f\u20e3", "。", "字", "\ud83d", "\ude00", "\r\n", "”", "한", "\u1112\u1161\u11ab"]
-)
+plain = ["a", "word", ".", "!", "?", " ", "  ", "\n", "\n\n", "\u2028", "\r\n", "”", "。", "字", "한"]
+joined = [FAMILY, THUMB, FLAG, WALES, "7\ufe0f\u20e3", "e\u0301", " \u0301", "\u1112\u1161\u11ab", "\ud83d", "\ude00"]
+pieces = st.sampled_from([*plain, *joined])
 texts = st.one_of(st.text(max_size=300), st.lists(pieces, max_size=120).map("".join))
 measures = st.sampled_from([len, utf16_length])
 
@@ -148,3 +147,8 @@ def test_a_megabyte_is_cut_in_linear_time():
 def test_a_limit_without_room_is_an_error(limit):
     with pytest.raises(ValueError, match="at least 2"):
         split_text("text", limit)
+
+
+def test_cleaned_text_can_be_stored_and_sent():
+    assert clean_text("a\0b\ud83dc👍") == "ab\ufffdc👍"
+    assert clean_text("\ud83d\ude00") == "😀"

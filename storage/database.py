@@ -29,7 +29,6 @@ _PASSING_SQLSTATES = ("40001", "40P01", "57P01", "57P02", "57P03", "53300", "55P
 _PSYCOPG_IN_TRANSACTION = (2, 3)  # libpq's PQTRANS_INTRANS and PQTRANS_INERROR
 
 _PRAGMAS = (
-    f"busy_timeout={BUSY_TIMEOUT_MS}",
     "synchronous=FULL",
     "foreign_keys=ON",
     "secure_delete=ON",

@@ -70,7 +70,7 @@ class Store:
         self._engines = engines
         self._where = where
         self._clock = clock
-        self._listeners: list[Callable[[str], None]] = []
+        self._listeners: list[Callable[[str], object]] = []
         self._writes: _Queue = queue.SimpleQueue()
         self._reads: _Queue = queue.SimpleQueue()
         self._threads = [
@@ -103,7 +103,7 @@ class Store:
     def sqlite_file(self) -> Path | None:
         return self._engines.sqlite_file
 
-    def on_commit(self, listener: Callable[[str], None]) -> None:
+    def on_commit(self, listener: Callable[[str], object]) -> None:
         """Call `listener(topic)` after commits that woke a topic, on the writer's thread."""
         self._listeners.append(listener)
 

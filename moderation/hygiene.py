@@ -20,7 +20,7 @@ _ENDINGS = (
     "com|net|org|info|biz|edu|gov|io|gg|co|uk|de|fr|es|ru|cn|jp|br|pl|nl|eu|au|ca|ch|at|se|dk|fi|gr|tr|ua|in|tv|xyz|top|site|online"
     "|shop|club|live|app|dev|link|click|fun|icu|vip|win|bid|page|tech|store|blog|cloud|ly|gl|cc|ws|su|tk|ml|ga|cf|gq|onion|zip|mov"
 )
-_HOST = r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,5}"
+_HOST = r"(?!(?i:asp|ado|vb|ml)\.net\b)(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,5}"
 _LINK = re.compile(
     rf"{_SCHEME}\S{{0,2000}}|(?i:\bwww\.[\w-]{{1,63}}\.\S{{1,200}})"
     rf"|(?<![\w.@-]){_HOST}(?i:(?:{_ENDINGS})\b(?!\.[^\W\d_])|[^\W\d_]{{2,12}}(?=/\w))(?::\d{{1,5}})?(?:/\S{{0,2000}})?"

@@ -22,6 +22,7 @@ SUFFIXES = {
 }
 FORMS = (*SUFFIXES, "prefix", "part")
 _DOUBLED = re.compile(r"(.)\1")
+_TRIPLED = re.compile(r"(.)\1\1")
 _SHORTEST_MASKED = 4
 _LONGEST_MASKED = 12
 _MASKED_SEVERITY = 2
@@ -204,6 +205,8 @@ class Lexicon:
         """`baaad` for `bad`: the same letters, none of them fewer times in a row."""
         if not _DOUBLED.search(reading):
             return None
+        if len(reading) <= _SHORTEST_MASKED and not _TRIPLED.search(reading):
+            return None  # `cook` stretches nothing
         runs = _runs(reading)
         for lengths, entry in self._stretched.get("".join(letter for letter, _ in runs), ()):
             if all(have >= need for (_, have), need in zip(runs, lengths, strict=True)):
@@ -214,7 +217,7 @@ class Lexicon:
         for start, end, shape in seen.masked:
             entry = self._masked.get(shape)
             if entry is None and "**" in shape:  # some write one star a letter, some any number
-                entry = self._masked.get(re.sub(r"\*+", "*", shape))
+                entry = self._hidden.get(re.sub(r"\*+", "*", shape))
             if entry is not None:
                 yield entry, start, end
 
@@ -285,10 +288,12 @@ class Lexicon:
         self._one_stroke = {word.translate(ONE_STROKE): entry for word, entry in words.items()}
         self._stretched: dict[str, list[tuple[tuple[int, ...], Entry]]] = {}
         self._masked: dict[str, Entry] = {}
+        self._hidden: dict[str, Entry] = {}  # `b*d` for all of `b**d`, `b****d`
         for word, entry in words.items():
             if len(word) >= _SHORTEST_MASKED and entry.severity >= _MASKED_SEVERITY:
                 for shape in _masked_shapes(word) if len(word) <= _LONGEST_MASKED else ():
                     self._masked.setdefault(shape, entry)
+                self._hidden.setdefault(f"{word[0]}*{word[-1]}", entry)
             runs = _runs(word)
             key = "".join(letter for letter, _ in runs)
             self._stretched.setdefault(key, []).append((tuple(length for _, length in runs), entry))
@@ -314,7 +319,6 @@ def _masked_shapes(word: str) -> Iterator[str]:
     for start in range(1, len(word) - 1):
         for end in range(start + 1, min(len(word), start + 5)):
             yield word[:start] + "*" * (end - start) + word[end:]
-    yield f"{word[0]}*{word[-1]}"
 
 
 def _in_a_name(seen: View, index: int) -> bool:

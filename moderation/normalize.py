@@ -223,6 +223,8 @@ def _leet_forms(token: str) -> Iterator[str]:
             yield glued.translate(LEET)
     if letters >= digits or len(token) > 3 >= digits:  # `a55` is a road
         yield token.translate(LEET)
+        if "1" in token:
+            yield token.replace("1", "l").translate(LEET)
 
 
 def _apart(folded: str) -> Iterator[Word]:

@@ -80,21 +80,24 @@ class LiveConfig:
         now = self._clock()
         if states != self._seen:
             self._seen, self._seen_at = states, now
-        written = max((state[0] / 1e9 for state in states if state is not None), default=0.0)
+        written = max(
+            self._seen_at if state is None else state[0] / 1e9
+            for state, loaded in zip(states, self._loaded, strict=True)
+            if state != loaded
+        )
         return now - min(written, self._seen_at) >= SETTLED_AFTER.total_seconds()
 
     def _reload(self, states: tuple[_FileState, _FileState]) -> None:
+        """Load what is there. What is written meanwhile is not the whole of anything; the next look finds it."""
         try:
             fresh = load_config(self._path, self._env)
         except ConfigError as error:
             if self._states() == states:
                 self._refuse(error)
             return
-        if self._states() != states:
-            self._loaded = (None, None)  # written while it was read: look again
-            return
-        self.last_error = None
-        self._swap(fresh)
+        if self._states() == states:
+            self.last_error = None
+            self._swap(fresh)
 
     def _refuse(self, error: ConfigError) -> None:
         self.last_error = error

@@ -31,12 +31,14 @@ from adapters.base import (
     TokenRefused,
     TryLater,
 )
-from adapters.telegram_client import Client, Timing, as_post_error, flood_wait, token_refused
+from adapters.telegram_client import Client, NotFound, Timing, as_post_error, flood_wait, token_refused
 from adapters.telegram_delivery import Delivery
 from adapters.telegram_parse import PLATFORM, Me, address_of, parse_address
 from adapters.telegram_poll import Backoff, Health, Poller
 from adapters.telegram_webhook import Webhook, WebhookSettings
 from adapters.text import clean_text, split_text, utf16_length
+
+__all__ = ["TelegramAdapter", "Timing", "WebhookSettings"]
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,9 @@ _PRIVACY_MODE = (
     "/setprivacy to @BotFather and choose Disable, then remove the bot from each group and add it again."
 )
 _NO_GROUPS = "The bot cannot be added to groups. To change this, send /setjoingroups to @BotFather and choose Enable."
+
+# A command waits for this look-up, and every other chat's updates of the batch with it.
+_MOST_LOOKUP_SECONDS = 5.0
 
 _ADMINS = (ChatMemberStatus.ADMINISTRATOR, ChatMemberStatus.OWNER)
 
@@ -94,10 +99,10 @@ class TelegramAdapter:
         try:
             account = await self._client.call("getMe")
         except TelegramError as error:
-            reason = self._client.describe(error)
-            if token_refused(error):
-                raise TokenRefused(f"Telegram refuses the token: {reason}") from None
-            raise PlatformUnreachable(f"Telegram does not answer: {reason}") from None
+            refusal = self._token_refusal(error)
+            if refusal:
+                raise TokenRefused(refusal) from None
+            raise PlatformUnreachable(f"Telegram does not answer: {self._client.describe(error)}") from None
         me = _read_account(account)
         limitations = []
         if account.get("can_read_all_group_messages") is False:
@@ -140,14 +145,23 @@ class TelegramAdapter:
                 return _read_account(await self._client.call("getMe"))
             except (TelegramError, PlatformUnreachable) as error:
                 reason = self._client.describe(error)
-                if isinstance(error, TelegramError) and token_refused(error):
-                    self._health.failed(f"Telegram refuses the token: {reason}")
-                    raise TokenRefused(f"Telegram refuses the token: {reason}") from None
-                wait = flood_wait(error) if isinstance(error, TelegramError) else None
+                refusal = self._token_refusal(error)
+                if refusal:
+                    self._health.failed(refusal)
+                    raise TokenRefused(refusal) from None
+                wait = flood_wait(error)
                 pause = wait.total_seconds() if wait else backoff.grow()
             self._health.failed(f"Telegram does not answer: {reason}")
             log.warning("start_waits", extra={"platform": PLATFORM, "reason": reason, "retry_in_seconds": pause})
             await asyncio.sleep(pause)
+
+    def _token_refusal(self, error: Exception) -> str | None:
+        """What to tell the operator about a getMe that failed, where waiting does not help."""
+        if token_refused(error):
+            return f"Telegram refuses the token: {self._client.describe(error)}"
+        if isinstance(error, NotFound):
+            return "Telegram answers 404 Not Found: the token has the wrong form, or api_url is no Bot API server"
+        return None
 
     async def _register_commands(self) -> None:
         """Show the commands in Telegram's menus; only what changed is set. The bot works without."""
@@ -173,8 +187,9 @@ class TelegramAdapter:
             return False
         who = {"chat_id": parse_address(command.channel.address)[0], "user_id": int(command.author.id)}
         try:
-            member = await self._client.call("getChatMember", who)
-        except TelegramError as error:
+            async with asyncio.timeout(_MOST_LOOKUP_SECONDS):
+                member = await self._client.call("getChatMember", who)
+        except (TelegramError, TimeoutError) as error:
             reason = self._client.describe(error)
             log.warning("admin_unknown", extra={"platform": PLATFORM, "reason": reason})
             return False

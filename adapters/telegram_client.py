@@ -74,6 +74,7 @@ _NEVER_SENT = (
     httpx.UnsupportedProtocol,
     httpx.LocalProtocolError,
     httpx.InvalidURL,
+    RuntimeError,  # the client is closed
 )
 
 
@@ -113,6 +114,10 @@ def _tls() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
+class NotFound(NetworkError):
+    """HTTP 404: no such method, or, where any method should be known, a token of the wrong form."""
+
+
 class CheckedRequest(HTTPXRequest):
     """An HTTP client that lets through what the Bot API documents and raises on everything else.
 
@@ -137,7 +142,7 @@ class CheckedRequest(HTTPXRequest):
                 status, body = await super().do_request(*args, **kwargs)
         except TimeoutError as error:
             raise TimedOut(f"no complete answer within {self._total_timeout:g} s") from error
-        return _checked_status(status, body), body
+        return _checked(status, body)
 
     async def renew(self) -> None:
         """Go on with fresh connections; a connection torn down in mid-answer can block its pool for good."""
@@ -149,28 +154,46 @@ class CheckedRequest(HTTPXRequest):
             logging.getLogger(__name__).info("old_connections_abandoned", extra={"error": type(error).__name__})
 
 
-def _checked_status(status: int, body: bytes) -> int:
-    """The status that the answer means; raises where it is no answer of the Bot API."""
+def _checked(status: int, body: bytes) -> tuple[int, bytes]:
+    """An answer that the library can read safely; raises where there is none."""
     succeeded = 200 <= status <= 299
     try:
         answer = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
         raise BrokenAnswer(f"{len(body)} bytes that are no JSON object") if succeeded else ServerTrouble(status)
-    if succeeded and answer.get("ok") is False:
-        status, succeeded = int(answer.get("error_code") or 500), False
-    if succeeded and "result" not in answer:
-        raise BrokenAnswer("no result in it")
-    parameters = answer.get("parameters")
-    if status >= 500 or (status == 429 and not (isinstance(parameters, dict) and parameters.get("retry_after"))):
+    if succeeded and answer.get("ok") is not False:
+        if "result" not in answer:
+            raise BrokenAnswer("no result in it")
+        return status, body
+    if succeeded:
+        code = answer.get("error_code")
+        status = code if isinstance(code, int) and code >= 300 else 500
+    parameters = _known_parameters(answer.get("parameters"))
+    description = str(answer.get("description") or f"HTTP {status}")
+    if status >= 500 or (status == 429 and "retry_after" not in parameters):
         raise ServerTrouble(status)
-    return status
+    if status == 404:
+        raise NotFound(description)
+    return status, json.dumps({"ok": False, "description": description, "parameters": parameters}).encode()
+
+
+def _known_parameters(parameters: Any) -> dict[str, float]:
+    """Of https://core.telegram.org/bots/api#responseparameters what makes sense; a wait is at most a day."""
+    known: dict[str, float] = {}
+    if isinstance(parameters, dict):
+        wait, chat_id = parameters.get("retry_after"), parameters.get("migrate_to_chat_id")
+        if isinstance(wait, int | float) and wait > 0:
+            known["retry_after"] = min(wait, 86_400)
+        if isinstance(chat_id, int):
+            known["migrate_to_chat_id"] = chat_id
+    return known
 
 
 class Pacer(AIORateLimiter):
-    """The library's pace of 30 requests a second and 20 messages a minute in a group, but not for "typing":
-    those cost no message and would use up a busy group's share."""
+    """The library's pace of 30 messages a second and 20 a minute in a group. Only messages are paced: "typing" would
+    use up a busy group's share, and a look-up must not wait behind messages."""
 
     def __init__(self) -> None:
         super().__init__(max_retries=0)  # a retry inside the limiter would hold up every other chat
@@ -178,7 +201,7 @@ class Pacer(AIORateLimiter):
     async def process_request(
         self, callback: Any, args: Any, kwargs: dict[str, Any], endpoint: str, *details: Any, **named: Any
     ) -> Any:
-        if endpoint == "sendChatAction":
+        if endpoint != "sendMessage":
             return await callback(*args, **kwargs)
         return await super().process_request(callback, args, kwargs, endpoint, *details, **named)
 
@@ -243,6 +266,8 @@ def as_post_error(error: TelegramError, description: str) -> PostError:
         case ServerTrouble():
             # 504: a gateway lost patience with a server that may have posted the message.
             return InDoubt(description) if error.status == 504 else TryLater(description)
+        case NotFound():
+            return TryLater(description)
         case NetworkError():
             return TryLater(description) if isinstance(error.__cause__, _NEVER_SENT) else InDoubt(description)
         case _:
@@ -254,11 +279,11 @@ def _as_timedelta(error: RetryAfter) -> timedelta:
     return wait if isinstance(wait, timedelta) else timedelta(seconds=wait)
 
 
-def flood_wait(error: TelegramError) -> timedelta | None:
+def flood_wait(error: Exception) -> timedelta | None:
     """How long the server wants us to wait, where it said so."""
     return _as_timedelta(error) if isinstance(error, RetryAfter) else None
 
 
-def token_refused(error: TelegramError) -> bool:
-    """401 for an unknown token, 404 for one of the wrong shape."""
+def token_refused(error: Exception) -> bool:
+    """Telegram answers 401 to a token that it does not know."""
     return isinstance(error, InvalidToken)

@@ -92,8 +92,9 @@ class Delivery:
         await self._keep_unparsable(update, error)
         try:
             await self._hand_over(event)
-        except Exception:
-            log.exception("update_given_up", extra={"platform": PLATFORM, "update": _update_id(update)})
+        except Exception as last:  # its text may hold the message, so only its kind is logged
+            facts["error"] = type(last).__name__
+            log.error("update_given_up", extra=facts)
 
     async def _hand_over(self, event: Event) -> None:
         match event:

@@ -19,7 +19,7 @@ from aiohttp import web
 from telegram.error import TelegramError
 
 from adapters.base import TokenRefused
-from adapters.telegram_client import Client, Timing, flood_wait, token_refused
+from adapters.telegram_client import Client, NotFound, Timing, flood_wait, token_refused
 from adapters.telegram_delivery import Delivery, NotCommitted
 from adapters.telegram_parse import PLATFORM, UPDATE_KINDS, chat_key
 from adapters.telegram_poll import Backoff, Health
@@ -108,7 +108,10 @@ class Webhook:
     async def _is_registered(self) -> bool:
         if not self._registered:  # once in any case: a webhook of an earlier run may have another secret
             return False
-        info = await self._client.call("getWebhookInfo")
+        try:
+            info = await self._client.call("getWebhookInfo")
+        except NotFound:  # a small server that cannot tell
+            return True
         return isinstance(info, dict) and info.get("url") == self._settings.url
 
     def _registration(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from adapters.base import CommandSpec, TokenRefused
+from adapters.base import CommandSpec, PlatformUnreachable, TokenRefused
 from adapters.telegram_client import Timing
 from tests.servers.telegram import Fault, TelegramServer, bad_gateway, flood, garbage, refusal
 from tests.servers.telegram_bot import part, telegram_bot
@@ -163,6 +163,38 @@ async def test_a_refused_token_ends_listening(method):
 
     assert not bot.adapter.status.ready
     assert server.token not in bot.adapter.status.detail
+
+
+async def test_an_address_without_a_bot_api_is_told_from_an_outage():
+    async with TelegramServer() as server:
+        server.fail("getMe", refusal(404, "Not Found"))
+        async with telegram_bot(server) as bot:
+            with pytest.raises(TokenRefused, match="wrong form, or api_url"):
+                await asyncio.wait_for(bot.listening, 5)
+
+
+async def test_a_poll_that_is_not_found_for_a_while_is_tried_again():
+    async with TelegramServer() as server:
+        server.fail("getUpdates", refusal(404, "Not Found"))
+        async with telegram_bot(server) as bot:
+            await hears(bot)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (refusal(401, "Unauthorized"), TokenRefused),
+        (bad_gateway(), PlatformUnreachable),
+        (garbage(), PlatformUnreachable),
+        (Fault(body=b'{"ok": true, "result": "me"}'), PlatformUnreachable),
+    ],
+)
+async def test_identifying_tells_a_refused_token_from_an_outage(fault, error):
+    async with TelegramServer() as server, telegram_bot(server) as bot:
+        await bot.wait_for_status(ready=True)
+        server.fail("getMe", fault)
+        with pytest.raises(error):
+            await bot.adapter.identify()
 
 
 async def test_a_poll_waits_as_told():

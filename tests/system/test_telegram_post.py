@@ -119,6 +119,12 @@ async def test_a_flood_wait_ends(server):
         (refusal(500, "Internal Server Error"), TryLater),
         (refusal(429, "Too Many Requests"), TryLater),
         (refusal(401, "Unauthorized"), TryLater),
+        (refusal(404, "Not Found"), TryLater),
+        (Fault(status=429, body=b'{"ok": false, "parameters": {"retry_after": "soon"}}'), TryLater),
+        (
+            Fault(status=400, body=b'{"ok": false, "description": 5, "parameters": {"migrate_to_chat_id": "x"}}'),
+            ReplyRefused,
+        ),
         (bad_gateway(), TryLater),
         (Fault(status=503, body=b""), TryLater),
         (Fault(status=504, body=b"<html>Gateway Time-out</html>"), InDoubt),
@@ -151,6 +157,25 @@ async def test_without_a_server_nothing_was_posted(server, adapter):
 
     with pytest.raises(TryLater):
         await adapter.post(part("Hello"))
+
+
+async def test_a_closed_adapter_posts_nothing(server, adapter):
+    await adapter.close()
+
+    with pytest.raises(TryLater):
+        await adapter.post(part("Hello"))
+
+
+async def test_a_busy_group_is_paced_and_no_other_chat_with_it(server, adapter):
+    """20 messages a minute in a group; the 21st waits its turn."""
+    for number in range(20):
+        await adapter.post(part(f"{number}", group()))
+    late = asyncio.create_task(adapter.post(part("late", group())))
+    await asyncio.wait_for(adapter.post(part("elsewhere")), 2)
+
+    assert not late.done()
+    late.cancel()
+    assert [sent.text for sent in server.sent[-2:]] == ["19", "elsewhere"]
 
 
 async def test_a_moved_group_names_its_new_address(server, adapter):

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from moderation.verdict import Category
 
 _BLANKS = frozenset("\u00ad\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
-_JOINERS = frozenset("\u200c\u200d\ufe0e\ufe0f")  # spelling in Persian and Indic scripts, and inside emoji
-_FAMILIES = frozenset("\U0001f3f4")  # a black flag may carry tag characters (flags of Scotland, Wales)
-_LONGEST_TAIL = 16
+_GLUE = frozenset("\u200c\u200d")
+_JOINERS = _GLUE | frozenset("\ufe0e\ufe0f")  # spelling in Persian and Indic scripts, and inside emoji
 
 _SCHEME = r"(?i:\b[a-z][a-z0-9+.-]{1,14}://|\b(?:mailto|tel|sms|javascript|data|magnet|tg|skype):(?=\S))"
 _ENDINGS = (
@@ -56,7 +55,7 @@ def strip_invisible(text: str) -> str:
             kept.append(character)
         elif character in "\r\u0085\u2028\u2029\x0b\x0c" and kept and kept[-1] != "\n":
             kept.append("\n")
-    while kept and (kept[-1] in _JOINERS or kept[-1].isspace()):
+    while kept and (kept[-1] in _GLUE or kept[-1].isspace()):
         kept.pop()
     return "".join(kept).strip()
 

@@ -134,29 +134,33 @@ class Moderator:
         """A candidate reply to `said`, whose incoming verdict was `said_verdict`."""
         text = reply[:MAX_CHARACTERS]
         stripped = strip_invisible(text)
-        bare = strip_invisible(neutralise_pings(stripped))
         private = find_private(stripped)
         cleaned = strip_invisible(neutralise_pings(redact(stripped, private)))
+        changed = cleaned != stripped
         if looks_empty(cleaned):
             return self._verdict(Action.BLOCK, "", Category.EMPTY, "hygiene:empty", None)
         if any(finding.category is Category.SECRET for finding in private):
             return self._private(Action.BLOCK, private, cleaned)
-        # Judged before and after pings are taken out: without its `@` a text may be a link or a listed word.
-        for version in dict.fromkeys((stripped, bare)):
-            if flaw := next(find_flaws(version, self._domains), None):
-                return self._verdict(Action.BLOCK, cleaned, flaw.category, flaw.rule, flaw.span)
-        for version in (text,) if bare == stripped else (text, bare):
-            if worst := _worst(
-                hit for hit in self._words.find(view(version)) if _blocks(hit.entry, self._settings.profile)
-            ):
-                return self._hit(Action.BLOCK, worst, cleaned)
+        if flaw := next(find_flaws(stripped, self._domains), None):
+            return self._verdict(Action.BLOCK, cleaned, flaw.category, flaw.rule, flaw.span)
+        if worst := self._worst_blocked(text):
+            return self._hit(Action.BLOCK, worst, cleaned)
+        # Judged as it would be posted too: without its `@` a text may be a link or a listed word.
+        if changed and (flaw := next(find_flaws(cleaned, self._domains), None)):
+            return self._verdict(Action.BLOCK, cleaned, flaw.category, flaw.rule, None)
+        if changed and (worst := self._worst_blocked(cleaned)):
+            return self._verdict(Action.BLOCK, cleaned, worst.entry.category, worst.entry.rule, None)
         if rule := self._pair.broken_by(cleaned, said=said, said_verdict=said_verdict):
             return self._verdict(Action.BLOCK, cleaned, said_verdict.category, rule, None)
         if private:
             return self._private(Action.REDACT, private, cleaned)
-        if bare != stripped:
+        if changed:
             return self._verdict(Action.ALLOW, cleaned, Category.MENTION, "hygiene:mention", None)
         return self._verdict(Action.ALLOW, cleaned, None, None, None)
+
+    def _worst_blocked(self, text: str) -> Hit | None:
+        profile = self._settings.profile
+        return _worst(hit for hit in self._words.find(view(text)) if _blocks(hit.entry, profile))
 
     def _hit(self, action: Action, hit: Hit, cleaned: str) -> Verdict:
         return self._verdict(action, cleaned, hit.entry.category, hit.entry.rule, hit.span)

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 from torch.utils.data import Dataset
-from transformers import GPT2ForSequenceClassification
+from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadModel
 
 from bot.generator.checkpoints import locate
 from bot.generator.dialects.base import BOT, Dialect, Utterance
 from bot.generator.engine import load_generator
+from bot.generator.loading import load_model
 from bot.generator.tokenization import load_tokenizer
 from bot.training.corpora.registry import corpus_named
 from bot.training.errors import TrainingError
@@ -54,15 +55,15 @@ class ContrastTrainer(OrderedTrainer):
         hidden = model.transformer(inputs["input_ids"], use_cache=False).last_hidden_state  # (B, T, D)
         rows = torch.arange(hidden.shape[0], device=hidden.device)
         logits = model.score(hidden[rows, inputs["last"]]).float().squeeze(-1)  # (B)
-        wrong = inputs["right"] >= 0
-        loss = -F.logsigmoid(logits[inputs["right"][wrong]] - logits[wrong]).mean()
+        wrong = inputs["labels"] >= 0
+        loss = -F.logsigmoid(logits[inputs["labels"][wrong]] - logits[wrong]).mean()
         return (loss, {"logits": logits}) if return_outputs else loss
 
 
 class ContrastBatches(Dataset[dict[str, torch.Tensor]]):
     """Groups of about equal length in padded batches.
 
-    `right` (B) is the row of the real reply for a wrong one, and -1 for a real one; `last` (B) is the last token.
+    `labels` (B) is the row of the real reply for a wrong one, and -1 for a real one; `last` (B) is the last token.
     """
 
     def __init__(self, found: Sequence[Contrast], dialect: Dialect, max_tokens: int, seed: int) -> None:
@@ -90,7 +91,7 @@ class ContrastBatches(Dataset[dict[str, torch.Tensor]]):
         return {
             "input_ids": torch.tensor([row + [self._pad_id] * (longest - len(row)) for row in rows]),
             "last": torch.tensor([len(row) - 1 for row in rows]),
-            "right": torch.tensor(right),
+            "labels": torch.tensor(right),
         }
 
 
@@ -117,8 +118,7 @@ def train_ranker(plan: RankerPlan) -> None:
     held_out = ContrastBatches(
         with_generated(aside, generator, random.Random(0)), generator.dialect, CONTEXT_TOKENS, seed=0
     )
-    end = min(generator.dialect.stop_ids)
-    model = GPT2ForSequenceClassification.from_pretrained(directory, num_labels=1, pad_token_id=end)
+    model = _grown_from(directory)
     run(
         ContrastTrainer,
         model,
@@ -131,8 +131,19 @@ def train_ranker(plan: RankerPlan) -> None:
         bf16=plan.bf16,
         seed=plan.seed,
     )
+    model.config.pad_token_id = min(generator.dialect.stop_ids)
     model.save_pretrained(plan.out)
     log.info("ranker_saved", extra={"path": str(plan.out)})
+
+
+def _grown_from(directory: Path) -> GPT2ForSequenceClassification:
+    """The generator's trunk under a new head."""
+    trunk = load_model(GPT2LMHeadModel, directory, torch.device("cpu"), torch.float32)
+    config = GPT2Config.from_pretrained(directory, num_labels=1)
+    config._attn_implementation = "eager"  # faster than the fused one on CPU for talks this short
+    model = GPT2ForSequenceClassification(config)
+    model.transformer.load_state_dict(trunk.transformer.state_dict())
+    return model
 
 
 def _training_contrasts(plan: RankerPlan, rng: random.Random) -> list[Contrast]:

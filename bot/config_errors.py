@@ -5,6 +5,7 @@ as `Problem`s, which also know file and line.
 """
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class ConfigError(Exception):
     """The configuration cannot be used; `problems` names every reason found, in the order of the file."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems: Sequence[Problem] = tuple(sorted(problems, key=lambda problem: problem.line or 0))
+        self.problems: Sequence[Problem] = tuple(sorted(problems, key=lambda problem: problem.line or math.inf))
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 

@@ -177,6 +177,7 @@ class _Builder:
     def _start(self, event: ScalarEvent | CollectionStartEvent) -> None:
         if event.ctag is not None and str(event.ctag) not in ("!", "!!str", "tag:yaml.org,2002:str"):
             raise self._stop(f"the tag {shown(str(event.ctag))} is not allowed", "write the plain value")
+        self._count()
         node = _Node(self.line)
         if isinstance(event, ScalarEvent):
             plain = bool(event.implicit[0]) and event.ctag is None
@@ -245,9 +246,9 @@ class _Builder:
 
     def _plain(self, node: _Node, path: KeyPath) -> Any:
         """Values without nodes; an alias becomes a copy, so the count of values bounds what aliases can do."""
-        self._values += 1
-        if self._values > MAX_VALUES or len(path) > MAX_DEPTH:
-            raise self._stop("aliases make this file too large")
+        self._count()
+        if len(path) > MAX_DEPTH:
+            raise self._stop(f"aliases nest it deeper than {MAX_DEPTH} levels")
         if node.entries is not None:
             plain: dict[str, Any] = {}
             for key, (line, child) in node.entries.items():
@@ -259,6 +260,12 @@ class _Builder:
                 self._lines[(*path, index)] = child.line
             return [self._plain(child, (*path, index)) for index, child in enumerate(node.items)]
         return node.value
+
+    def _count(self) -> None:
+        """Once as an event and once as a value, which an alias repeats."""
+        self._values += 1
+        if self._values > 2 * MAX_VALUES:
+            raise self._stop(f"holds more than {MAX_VALUES} values")
 
     def _stop(self, message: str, hint: str | None = None) -> ConfigError:
         problem = Problem(file=self._file, line=self.line, key=None, message=message, hint=hint)

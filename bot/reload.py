@@ -46,6 +46,7 @@ class LiveConfig:
     ) -> None:
         self.last_error: ConfigError | None = None
         self._path = path
+        self._watched = (path, path.parent / ".env")
         self._env = env
         self._on_change = on_change
         self._on_error = on_error
@@ -72,7 +73,8 @@ class LiveConfig:
             await asyncio.sleep(interval.total_seconds())
 
     def _states(self) -> tuple[_FileState, _FileState]:
-        return _state(self._path), _state(self._path.parent / ".env")
+        settings, dotenv = self._watched
+        return _state(settings), _state(dotenv)
 
     def _settled(self, states: tuple[_FileState, _FileState]) -> bool:
         """Whether nothing was written for a while, by the files' own times or by what was seen: a time in the

@@ -75,8 +75,14 @@ def test_hostile_and_broken_yaml_is_refused(text: str, part: str) -> None:
 def test_a_bomb_of_aliases_stays_small() -> None:
     levels = ["a0: &a0 [x, x, x, x, x, x, x, x]"]
     levels += [f"a{n}: &a{n} [" + ", ".join([f"*a{n - 1}"] * 5) + "]" for n in range(1, 10)]
-    with pytest.raises(ConfigError, match="aliases make this file too large"):
+    with pytest.raises(ConfigError, match="holds more than 50000 values"):
         parse_document("\n".join(levels), "f")
+
+
+def test_a_chain_of_aliases_stays_shallow() -> None:
+    text = "a0: &a0 [[[[[x]]]]]\n" + "\n".join(f"a{n}: &a{n} [[[[[*a{n - 1}]]]]]" for n in range(1, 20))
+    with pytest.raises(ConfigError, match="nest it deeper than 20"):
+        parse_document(text, "f")
 
 
 def test_no_python_object_is_ever_built(refuse: Refuse, tmp_path: Path) -> None:

@@ -204,7 +204,13 @@ def test_platforms_with_a_token_are_on_and_else_the_terminal(load: Load, text: s
 
 def test_the_configuration_cannot_be_changed(load: Load) -> None:
     with pytest.raises(ValueError, match="frozen"):
-        load("").bot.name = "Other"  # type: ignore[misc]
+        load("").bot.name = "Other"
+
+
+def test_a_file_full_of_mistakes_is_told_in_part(refuse: Refuse) -> None:
+    problems = refuse("\n".join(f"key{number}: 1" for number in range(20_000)))
+    assert len(problems) == 101
+    assert problems[-1] == "config.yaml: and 19900 more problems"
 
 
 YAML_PIECES = st.sampled_from(

@@ -81,6 +81,7 @@ class ModerationSettings(BaseModel):
 
 def load_moderator(settings: ModerationSettings) -> "Moderator":
     """Compile lists and settings; raises ModerationError naming the entry that cannot be used."""
+    domains = _domains(settings.links.allow)
     classes = {row["class"]: row["members"].split("|") for _, row in read_rows("classes.csv")}
     own = [*_admin_entries(settings.words.block), *_shipped_entries(settings.languages)]
     allowed = [row["pattern"] for _, row in read_rows("allow.csv") if speaks(row["languages"], settings.languages)]
@@ -89,7 +90,7 @@ def load_moderator(settings: ModerationSettings) -> "Moderator":
         crisis = _crisis_lexicon(settings.languages)
     except PatternError as error:
         raise ModerationError(f"word lists: {error}") from error
-    return Moderator(settings, words, crisis, _domains(settings.links.allow), _revision(settings))
+    return Moderator(settings, words, crisis, domains, _revision(settings))
 
 
 class Moderator:

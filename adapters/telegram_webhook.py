@@ -33,10 +33,11 @@ _BODY_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookSettings:
-    """`url` is what Telegram calls (https, port 443, 80, 88 or 8443); a proxy passes it on to `host` and `port`."""
+    """`url` is what Telegram calls (https on port 443, 80, 88 or 8443); a proxy passes it on to the host `listen`
+    and `port`."""
 
     url: str
-    host: str
+    listen: str
     port: int
     secret: str
 
@@ -82,10 +83,10 @@ class Webhook:
     async def _start(self, runner: web.AppRunner) -> None:
         while True:
             try:
-                await web.TCPSite(runner, self._settings.host, self._settings.port).start()
+                await web.TCPSite(runner, self._settings.listen, self._settings.port).start()
                 return
             except OSError as error:  # the process before us may still hold the port
-                await self._pause_after(f"cannot listen on {self._settings.host}:{self._settings.port}: {error}")
+                await self._pause_after(f"cannot listen on {self._settings.listen}:{self._settings.port}: {error}")
 
     async def _keep_registered(self) -> None:
         try:

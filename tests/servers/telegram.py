@@ -11,9 +11,8 @@ A request that the specification forbids is refused and remembered in `violation
 """
 
 import asyncio
-import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -21,43 +20,22 @@ from typing import Any, Self
 import aiohttp
 from aiohttp import web
 
-from tests.servers.telegram_spec import decode, find_method, find_violations
+from tests.servers.telegram_errors import (
+    Fault,
+    Refused,
+    answer_error,
+    bad_gateway,
+    break_request,
+    flood,
+    garbage,
+    refusal,
+)
+from tests.servers.telegram_spec import decode, find_method, find_violations, read_form
+
+__all__ = ["TOKEN", "Fault", "Request", "Sent", "TelegramServer", "bad_gateway", "flood", "garbage", "refusal"]
 
 TOKEN = "987654321:test-token-of-nobody"
 ALL_BUT_SOME = {"chat_member", "message_reaction", "message_reaction_count"}  # sent only where named
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fault:
-    """What goes wrong with one request; the fields after `chat` are what happens, in this order."""
-
-    chat: int | None = None  # only for requests that name this chat
-    wait_for: asyncio.Event | None = None  # answer only then
-    accept: bool = False  # do what was asked, and lose the answer
-    drop: bool = False  # close the connection without an answer
-    half: bool = False  # close it in the middle of the answer
-    trickle: bool = False  # a byte of the answer now and then, for ever
-    status: int = 200
-    body: bytes | None = None  # instead of the Bot API's JSON
-    description: str = ""
-    parameters: Mapping[str, Any] | None = None
-
-
-def flood(retry_after: int, *, chat: int | None = None) -> Fault:
-    text = f"Too Many Requests: retry after {retry_after}"
-    return Fault(status=429, description=text, parameters={"retry_after": retry_after}, chat=chat)
-
-
-def refusal(status: int, description: str, **parameters: Any) -> Fault:
-    return Fault(status=status, description=description, parameters=parameters or None)
-
-
-def bad_gateway() -> Fault:
-    return Fault(status=502, body=b"<html><body><h1>502 Bad Gateway</h1></body></html>")
-
-
-def garbage(status: int = 200) -> Fault:
-    return Fault(status=status, body=b'{"ok": true, "resu')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +64,6 @@ class _Chat:
     messages: dict[int, dict[str, Any]] = field(default_factory=dict)
     closed: Fault | None = None  # what every send is answered with
     admins: set[int] = field(default_factory=set)
-
-
-class _Refused(Exception):
-    def __init__(self, status: int, description: str, **parameters: Any) -> None:
-        super().__init__(description)
-        self.status, self.description, self.parameters = status, description, parameters
 
 
 Hook = Callable[[str, Request], Awaitable[None] | None]
@@ -264,11 +236,11 @@ class TelegramServer:
     async def _handle(self, http: web.Request) -> web.StreamResponse:
         method = find_method(http.match_info["method"])
         if http.match_info["token"] != self.token:
-            return _answer_error(_Refused(401, "Unauthorized"))
+            return answer_error(Refused(401, "Unauthorized"))
         if method is None:
             self.violations.append(f"unknown method {http.match_info['method']}")
-            return _answer_error(_Refused(404, "Not Found"))
-        request = Request(method=method, parameters=decode(method, await _read_form(http)), at=time.monotonic())
+            return answer_error(Refused(404, "Not Found"))
+        request = Request(method=method, parameters=decode(method, await read_form(http)), at=time.monotonic())
         self.requests.append(request)
         self._notify()
         await self._tell("asked", request)
@@ -282,14 +254,14 @@ class TelegramServer:
         if fault and fault.wait_for:
             await fault.wait_for.wait()
         if fault and not fault.accept:
-            return await _break(http, fault)
+            return await break_request(http, fault)
         try:
             result = await self._do(request)
-        except _Refused as refused:
-            return _answer_error(refused)
+        except Refused as refused:
+            return answer_error(refused)
         await self._tell("accepted", request)
         if fault:
-            return await _break(http, fault)
+            return await break_request(http, fault)
         response = web.json_response({"ok": True, "result": result})
         await response.prepare(http)
         await response.write_eof()
@@ -300,11 +272,11 @@ class TelegramServer:
         problems = find_violations(request.method, request.parameters)
         if problems:
             self.violations += problems
-            raise _Refused(400, f"Bad Request: {problems[0]}")
+            raise Refused(400, f"Bad Request: {problems[0]}")
         action = getattr(self, f"_{request.method}", None)
         if action is None:
             self.violations.append(f"{request.method} is not to be called by this bot")
-            raise _Refused(501, "Not Implemented")
+            raise Refused(501, "Not Implemented")
         return await action(request.parameters)
 
     async def _getMe(self, _: dict[str, Any]) -> Any:
@@ -312,9 +284,7 @@ class TelegramServer:
 
     async def _getUpdates(self, asked: dict[str, Any]) -> Any:
         if self.webhook:
-            raise _Refused(
-                409, "Conflict: can't use getUpdates method while webhook is active; use deleteWebhook first"
-            )
+            raise Refused(409, "Conflict: can't use getUpdates method while webhook is active; use deleteWebhook first")
         if "allowed_updates" in asked:
             self._allowed = asked["allowed_updates"]
         offset = asked.get("offset", 0)
@@ -330,13 +300,13 @@ class TelegramServer:
             await self.wait_for(lambda: bool(self.pending) or younger.done(), asked.get("timeout", 0) or 0.001)
         if younger.done():
             text = "terminated by other getUpdates request; make sure that only one bot instance is running"
-            raise _Refused(409, f"Conflict: {text}")
+            raise Refused(409, f"Conflict: {text}")
         younger.cancel()
         return self.pending[: asked.get("limit", 100)]
 
     async def _setWebhook(self, asked: dict[str, Any]) -> Any:
         if not asked["url"].startswith("https://"):
-            raise _Refused(400, "Bad Request: bad webhook: An HTTPS URL must be provided for webhook")
+            raise Refused(400, "Bad Request: bad webhook: An HTTPS URL must be provided for webhook")
         self.webhook = asked
         self._allowed = asked.get("allowed_updates", self._allowed)
         self._start(self._deliver_to_webhook())
@@ -356,14 +326,14 @@ class TelegramServer:
         chat = self._open_chat_of(asked)
         thread = asked.get("message_thread_id")
         if thread and (chat.id, thread) not in self._topics:
-            raise _Refused(400, "Bad Request: message thread not found")
+            raise Refused(400, "Bad Request: message thread not found")
         if not asked["text"].strip():
             self.violations.append("sendMessage: text is empty")
-            raise _Refused(400, "Bad Request: message text is empty")
+            raise Refused(400, "Bad Request: message text is empty")
         target = asked.get("reply_parameters", {})
         replied = chat.messages.get(target.get("message_id"))
         if target and not replied and not target.get("allow_sending_without_reply"):
-            raise _Refused(400, "Bad Request: message to be replied not found")
+            raise Refused(400, "Bad Request: message to be replied not found")
         message = {**self._message(chat.id, self.me), "text": asked["text"]}
         if thread:
             message |= {"message_thread_id": thread, "is_topic_message": True}
@@ -389,7 +359,7 @@ class TelegramServer:
     async def _getChatMember(self, asked: dict[str, Any]) -> Any:
         chat = self._chats.get(asked["chat_id"])
         if chat is None:
-            raise _Refused(400, "Bad Request: chat not found")
+            raise Refused(400, "Bad Request: chat not found")
         user = {"id": asked["user_id"], "is_bot": False, "first_name": "Person"}
         return {"user": user, "status": "administrator" if asked["user_id"] in chat.admins else "member"}
 
@@ -429,9 +399,9 @@ class TelegramServer:
     def _open_chat_of(self, asked: dict[str, Any]) -> _Chat:
         chat = self._chats.get(asked["chat_id"])
         if chat is None:
-            raise _Refused(400, "Bad Request: chat not found")
+            raise Refused(400, "Bad Request: chat not found")
         if chat.closed:
-            raise _Refused(chat.closed.status, chat.closed.description, **(chat.closed.parameters or {}))
+            raise Refused(chat.closed.status, chat.closed.description, **(chat.closed.parameters or {}))
         return chat
 
     def _take_fault(self, request: Request) -> Fault | None:
@@ -476,39 +446,3 @@ class TelegramServer:
             waiting = self.on_request(stage, request)
             if waiting:
                 await waiting
-
-
-async def _read_form(http: web.Request) -> dict[str, Any]:
-    """Parameters from wherever the Bot API takes them: query, form, multipart or JSON."""
-    parameters: dict[str, Any] = dict(http.query)
-    if http.content_type == "application/json":
-        parameters.update(json.loads(await http.read() or b"{}"))
-    else:
-        parameters.update(await http.post())
-    return parameters
-
-
-def _answer_error(refused: _Refused) -> web.Response:
-    body: dict[str, Any] = {"ok": False, "error_code": refused.status, "description": refused.description}
-    if refused.parameters:
-        body["parameters"] = refused.parameters
-    return web.json_response(body, status=refused.status)
-
-
-async def _break(http: web.Request, fault: Fault) -> web.StreamResponse:
-    if fault.half and http.transport:
-        http.transport.write(b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n{"ok"')
-    if (fault.drop or fault.half) and http.transport:
-        http.transport.close()
-        raise asyncio.CancelledError
-    if fault.trickle:
-        response = web.StreamResponse()
-        await response.prepare(http)
-        while True:  # until the client hangs up and this handler is cancelled
-            await response.write(b" ")
-            await asyncio.sleep(0.02)
-    if fault.body is not None:
-        return web.Response(status=fault.status, body=fault.body)
-    if fault.status == 200:
-        return web.json_response({"ok": True, "result": True})
-    return _answer_error(_Refused(fault.status, fault.description, **(fault.parameters or {})))

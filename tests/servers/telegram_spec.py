@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from aiohttp import web
+
 SPEC_FILE = Path(__file__).parent / "spec" / "telegram_bot_api.json"
 
 _LIMITS = {  # from the descriptions; in characters unless said otherwise
@@ -30,6 +32,16 @@ def load_spec() -> dict[str, Any]:
 def find_method(name: str) -> str | None:
     """The method as the specification writes it; names are case-insensitive."""
     return {method.lower(): method for method in load_spec()["methods"]}.get(name.lower())
+
+
+async def read_form(http: web.Request) -> dict[str, Any]:
+    """Parameters from wherever the Bot API takes them: query, form, multipart or JSON."""
+    parameters: dict[str, Any] = dict(http.query)
+    if http.content_type == "application/json":
+        parameters.update(json.loads(await http.read() or b"{}"))
+    else:
+        parameters.update(await http.post())
+    return parameters
 
 
 def decode(method: str, parameters: Mapping[str, Any]) -> dict[str, Any]:

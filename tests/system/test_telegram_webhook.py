@@ -37,7 +37,7 @@ def free_port() -> int:
 @asynccontextmanager
 async def webhook_bot(server: TelegramServer | None = None):
     port = free_port()
-    settings = WebhookSettings(url=PUBLIC_URL, host="127.0.0.1", port=port, secret=SECRET)
+    settings = WebhookSettings(url=PUBLIC_URL, listen="127.0.0.1", port=port, secret=SECRET)
     own = server or TelegramServer()
     if server is None:
         await own.start()
@@ -170,7 +170,7 @@ async def test_a_port_in_use_is_waited_for():
             holder.bind(("127.0.0.1", 0))
             holder.listen()
             port = holder.getsockname()[1]
-            settings = WebhookSettings(url=PUBLIC_URL, host="127.0.0.1", port=port, secret=SECRET)
+            settings = WebhookSettings(url=PUBLIC_URL, listen="127.0.0.1", port=port, secret=SECRET)
             async with telegram_bot(server, mode="webhook", webhook=settings) as bot:
                 await bot.wait_for_status(ready=False, text="cannot listen on")
                 holder.close()
@@ -180,7 +180,7 @@ async def test_a_port_in_use_is_waited_for():
 @pytest.mark.parametrize("secret", ["", "with space", "x" * 257, "naïve"])
 def test_a_secret_that_telegram_refuses_is_refused_at_once(secret):
     with pytest.raises(ValueError, match="secret"):
-        WebhookSettings(url=PUBLIC_URL, host="127.0.0.1", port=1, secret=secret)
+        WebhookSettings(url=PUBLIC_URL, listen="127.0.0.1", port=1, secret=secret)
 
 
 def test_webhook_mode_needs_settings():

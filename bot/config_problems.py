@@ -19,70 +19,68 @@ from bot.config_errors import Fault, KeyPath, did_you_mean, shown
 from bot.config_values import format_duration
 
 _BOUNDS = (annotated_types.Ge, annotated_types.Gt, annotated_types.Le, annotated_types.Lt)
-_NOT_A = {
-    "float": "is not a number",
-    "int": "is not a whole number",
-    "bool": "is neither true nor false",
-    "string": "is not text",
+_A_SECTION = "must be a section: lines of key: value, indented under it"
+_A_LIST = "must be a list, like [one, two]"
+
+# By pydantic's error type; `{value}` is the value as written, other names come from the error's context.
+_SENTENCES = {
+    "model_type": _A_SECTION,
+    "dict_type": _A_SECTION,
+    "tuple_type": _A_LIST,
+    "list_type": _A_LIST,
+    "greater_than": "{value} is too small",
+    "greater_than_equal": "{value} is too small",
+    "less_than": "{value} is too large",
+    "less_than_equal": "{value} is too large",
+    "too_long": "has more than {max_length} entries",
+    "too_short": "needs entries, at least {min_length}",
+    "string_too_short": "needs characters, at least {min_length}",
+    "string_too_long": "is longer than {max_length} characters",
+    "string_pattern_mismatch": "{value} is not of the form asked for",
+    "literal_error": "{value} is not one of the choices",
+    "enum": "{value} is not one of the choices",
+    "extra_forbidden": "unknown key",
+    "missing": "is missing",
 }
-_WRONG_SHAPE = {
-    "model": "must be a section: lines of key: value, indented under it",
-    "dict": "must be a section: lines of key: value, indented under it",
-    "tuple": "must be a list, like [one, two]",
-    "list": "must be a list, like [one, two]",
-    "set": "must be a list, like [one, two]",
+# Else by the first word of the error type: float_type, float_parsing, ...
+_NOT_A = {
+    "float": "{value} is not a number",
+    "finite": "{value} is not a number",
+    "int": "{value} is not a whole number",
+    "bool": "{value} is neither true nor false",
+    "string": "{value} is not text",
 }
 
 
 def fault(error: ErrorDetails, root: type[BaseModel], written: Any) -> Fault:
     """One error of validating `root`, in words. `written` is the value as the file has it."""
-    path: KeyPath = error["loc"]
-    kind = error["type"]
+    kind, path = error["type"], error["loc"]
     context: Mapping[str, Any] = error.get("ctx", {})
+    if kind == "value_error":  # raised by one of our own types, which say what is allowed
+        message, _, allowed = str(context["error"]).partition("; ")
+        return Fault(path=path, message=message, hint=allowed or None)
+    hint = _hint(kind, context, root, path, written)
+    if written is None and kind not in ("missing", "extra_forbidden"):
+        return Fault(path=path, message="has no value", hint=hint)
+    sentence = _SENTENCES.get(kind) or _NOT_A.get(kind.split("_")[0])
+    if sentence is None:
+        return Fault(path=path, message=error["msg"], hint=hint)
+    return Fault(path=path, message=sentence.format_map({**context, "value": shown(written)}), hint=hint)
+
+
+def _hint(kind: str, context: Mapping[str, Any], root: type[BaseModel], path: KeyPath, written: Any) -> str | None:
     field = _field(root, path)
     if kind == "extra_forbidden":
         model = _model(root, path[:-1])
-        return Fault(
-            path=path, message="unknown key", hint=did_you_mean(str(path[-1]), model.model_fields if model else ())
-        )
-    if kind == "missing":
-        return Fault(path=path, message="is missing", hint=f"what it is: {field.description}" if field else None)
-    if kind == "value_error":
-        message, _, hint = str(context.get("error", error["msg"])).partition("; ")
-        return Fault(path=path, message=message, hint=hint or None)
+        return did_you_mean(str(path[-1]), model.model_fields if model else ())
     if kind in ("literal_error", "enum"):
-        choices = re.findall(r"'([^']*)'", str(context["expected"])) or [str(context["expected"])]
-        return Fault(path=path, message=f"{shown(written)} is not one of the choices", hint=_choices(written, choices))
-    if written is None:
-        return Fault(path=path, message="has no value", hint=_allowed(field))
-    stem = kind.split("_")[0]
-    if kind.endswith("_type") and stem in _WRONG_SHAPE:
-        return Fault(path=path, message=_WRONG_SHAPE[stem])
-    if kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
-        size = "small" if kind.startswith("greater") else "large"
-        return Fault(path=path, message=f"{shown(written)} is too {size}", hint=_allowed(field))
+        expected = str(context["expected"])
+        return _choices(written, re.findall(r"'([^']*)'", expected) or [expected])
+    if kind == "missing":
+        return f"what it is: {field.description}" if field else None
     if kind == "string_pattern_mismatch":
-        message = f"{shown(written)} is not of the form asked for"
-        return Fault(path=path, message=message, hint=f"allowed: {field.description}" if field else None)
-    if stem in _NOT_A:
-        return Fault(path=path, message=_string_or(kind, written, context, stem), hint=_allowed(field))
-    return Fault(path=path, message=_length(kind, context) or error["msg"], hint=_allowed(field))
-
-
-def _string_or(kind: str, written: Any, context: Mapping[str, Any], stem: str) -> str:
-    if kind == "string_too_short":
-        return "is empty" if context["min_length"] == 1 else f"is shorter than {context['min_length']} characters"
-    if kind == "string_too_long":
-        return f"is longer than {context['max_length']} characters"
-    return f"{shown(written)} {_NOT_A[stem]}"
-
-
-def _length(kind: str, context: Mapping[str, Any]) -> str | None:
-    if kind == "too_long":
-        return f"has more than {context['max_length']} entries"
-    if kind == "too_short":
-        return f"needs at least {context['min_length']} entry"
-    return None
+        return f"allowed: {field.description}" if field else None
+    return None if kind.endswith("_type") and _SENTENCES.get(kind) else _allowed(field)
 
 
 def _choices(written: Any, choices: list[str]) -> str:

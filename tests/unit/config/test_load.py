@@ -92,7 +92,7 @@ def test_ten_mistakes_are_named_at_once_with_line_and_remedy(refuse: Refuse) -> 
         ("history: {turns: 0}", "1: history.turns: 0 is too small; allowed: 1 to 100"),
         ("ranking: {mix: .nan}", '1: ranking.mix: ".nan" is not a number; allowed: 0.0 to 1.0'),
         ("decoding: {default: {top_k: }}", "1: decoding.default.top_k: has no value; allowed: from 0"),
-        ("bot: {name: ''}", "1: bot.name: is empty"),
+        ("bot: {name: ''}", "1: bot.name: needs characters, at least 1"),
         ("bot: {operators: [me]}", '1: bot.operators[0]: "me" is no person;'
          ' allowed: platform:id, like "telegram:123" or "discord:456"'),
         ("channels: {discord: {enabled: maybe}}",

@@ -20,7 +20,15 @@ from bot.generator.dialects.base import Dialect
 from bot.generator.dialects.dialogpt import DialoGPT
 from bot.generator.dialects.registry import dialect_named
 from bot.generator.errors import CheckpointError, GenerationFailed
-from bot.generator.loading import embedding_rows, is_out_of_memory, load_model, pick_device, pick_dtype
+from bot.generator.loading import (
+    embedding_rows,
+    is_out_of_memory,
+    load_model,
+    pick_device,
+    pick_dtype,
+    threads_for,
+    weights_of,
+)
 from bot.generator.tokenization import load_tokenizer
 
 log = logging.getLogger(__name__)
@@ -48,6 +56,7 @@ class Decoder:
         self.revision = revision
         self.context_limit: int = model.config.n_positions
         self._model = model
+        self._weights = weights_of(model)
         self._vocabulary: int = embedding_rows(model)
         # Rows of the embedding beyond the tokenizer are padding: they stand for no text.
         self._never = sorted(dialect.banned_ids | set(range(dialect.vocabulary_size, self._vocabulary)))
@@ -128,9 +137,10 @@ class Decoder:
     def _decode(self, rows: list[Row]) -> None:
         if not rows:
             return
-        state = _State(self._model, rows, self._never, sorted(self.dialect.stop_ids))
-        while state.rows:
-            state.step()
+        with threads_for(self._weights, len(rows)):
+            state = _State(self._model, rows, self._never, sorted(self.dialect.stop_ids))
+            while state.rows:
+                state.step()
 
 
 class _State:

@@ -1,5 +1,6 @@
 """The training commands of the command line. Torch is imported only when one of them runs."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -134,6 +135,8 @@ def evaluate(checkpoint: str, ranker: str, corpus: str) -> None:
 
 def _reported(work: Callable[[], T]) -> T:
     """A user's mistake ends in one line, not in a traceback."""
+    # Read by OpenMP when torch is imported: threads that spin while they wait slow a shared machine tenfold.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         return work()
     except (TrainingError, GeneratorError) as error:

@@ -26,7 +26,9 @@ from bot.training.tokenizer import save_tokenizer
 
 log = logging.getLogger(__name__)
 
-CONTEXT_TOKENS = 128
+POSITIONS = 160
+"""A ranker keeps only the positions that it was trained on, so that it is never asked about a longer talk."""
+
 TOKENS_PER_BATCH = 4096
 _STRETCH = 2048
 
@@ -112,13 +114,12 @@ def train_ranker(plan: RankerPlan) -> None:
     directory = locate(plan.generator, starter="generator")
     save_tokenizer(load_tokenizer(directory), plan.out)
     right = _training_contrasts(plan, rng)
+    positions = min(POSITIONS, generator.context_limit)
     log.info("generating_wrong_replies", extra={"contexts": len(right)})
-    batches = ContrastBatches(with_generated(right, generator, rng), generator.dialect, CONTEXT_TOKENS, plan.seed)
+    batches = ContrastBatches(with_generated(right, generator, rng), generator.dialect, positions, plan.seed)
     aside = contrasts(list(corpus_named(plan.shares[0].corpus).held_out()), random.Random(0))
-    held_out = ContrastBatches(
-        with_generated(aside, generator, random.Random(0)), generator.dialect, CONTEXT_TOKENS, seed=0
-    )
-    model = _grown_from(directory)
+    held_out = ContrastBatches(with_generated(aside, generator, random.Random(0)), generator.dialect, positions, seed=0)
+    model = _grown_from(directory, positions)
     run(
         ContrastTrainer,
         model,
@@ -136,13 +137,15 @@ def train_ranker(plan: RankerPlan) -> None:
     log.info("ranker_saved", extra={"path": str(plan.out)})
 
 
-def _grown_from(directory: Path) -> GPT2ForSequenceClassification:
-    """The generator's trunk under a new head."""
+def _grown_from(directory: Path, positions: int) -> GPT2ForSequenceClassification:
+    """The generator's trunk under a new head, for contexts of so many tokens."""
     trunk = load_model(GPT2LMHeadModel, directory, torch.device("cpu"), torch.float32)
-    config = GPT2Config.from_pretrained(directory, num_labels=1)
+    config = GPT2Config.from_pretrained(directory, num_labels=1, n_positions=positions)
     config._attn_implementation = "eager"  # faster than the fused one on CPU for talks this short
     model = GPT2ForSequenceClassification(config)
-    model.transformer.load_state_dict(trunk.transformer.state_dict())
+    weights = trunk.transformer.state_dict()
+    weights["wpe.weight"] = weights["wpe.weight"][:positions]
+    model.transformer.load_state_dict(weights)
     return model
 
 

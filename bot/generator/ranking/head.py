@@ -11,7 +11,15 @@ from bot.generator.checkpoints import read_config, revision_of
 from bot.generator.dialects.base import Utterance
 from bot.generator.dialects.dialogpt import DialoGPT
 from bot.generator.errors import CheckpointError
-from bot.generator.loading import embedding_rows, is_out_of_memory, load_model, pick_device, pick_dtype
+from bot.generator.loading import (
+    embedding_rows,
+    is_out_of_memory,
+    load_model,
+    pick_device,
+    pick_dtype,
+    threads_for,
+    weights_of,
+)
 from bot.generator.ranking.ranker import Pair
 from bot.generator.tokenization import load_tokenizer
 
@@ -26,6 +34,7 @@ class Head:
         self.revision = revision
         self._model = model
         self._dialect = dialect
+        self._weights = weights_of(model)
         self._limit: int = model.config.n_positions
 
     @classmethod
@@ -69,6 +78,10 @@ class Head:
 
     @torch.inference_mode()
     def _forward(self, batch: list[list[int]]) -> list[float]:
+        with threads_for(self._weights, len(batch)):
+            return self._scores(batch)
+
+    def _scores(self, batch: list[list[int]]) -> list[float]:
         longest = max(map(len, batch))
         pad = min(self._dialect.stop_ids)
         ids = torch.tensor([row + [pad] * (longest - len(row)) for row in batch], device=self._model.device)  # (B, T)

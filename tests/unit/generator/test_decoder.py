@@ -14,6 +14,7 @@ from bot.generator.decoding import Decoding
 from bot.generator.dialects.dialogpt import DialoGPT
 from bot.generator.engine import Generator, load_generator
 from bot.generator.errors import GenerationFailed
+from bot.generator.loading import threads_for
 from bot.generator.tokenization import load_tokenizer
 from tests.unit.generator.conftest import END, FIXTURES, POSITIONS, VOCABULARY, tiny_model
 
@@ -226,3 +227,16 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
 
 def test_nothing_asked_nothing_answered(generator: Generator) -> None:
     assert generator.generate([]) == []
+
+
+def test_little_work_takes_one_thread_and_gives_the_others_back() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with threads_for(weights=6_000_000, rows=8):
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+        with threads_for(weights=124_000_000, rows=8):
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

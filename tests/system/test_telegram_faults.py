@@ -244,8 +244,7 @@ async def test_whatever_cannot_be_read_is_a_dead_letter(content):
 
 async def test_an_unknown_kind_of_update_is_confirmed():
     async with telegram_bot() as bot:
-        bot.server.pending.append({"update_id": 100_001, "telepathy": {"id": 1}})
-        bot.server._next_update_id = 100_002
+        bot.server.push_again({"update_id": 100_000, "telepathy": {"id": 1}})
         await hears(bot)
         await bot.server.wait_until_confirmed()
 
@@ -329,8 +328,8 @@ async def test_the_same_batch_for_ever_is_not_a_circle():
 async def test_update_ids_that_jump_or_start_anew_are_taken():
     async with telegram_bot() as bot:
         await hears(bot, "One")
-        bot.server._next_update_id = 2**53 - 5
-        await hears(bot, "Two")
+        bot.server.push({"message": {**SAID, "text": "Two"}}, update_id=2**53 - 5)
+        await bot.sink.wait_for(lambda: "Two" in bot.sink.texts)
         await bot.server.wait_until_confirmed()
         again = {"update_id": 3, "message": {**bot.server.reply_to(1), "message_id": 77, "text": "Three"}}
         body = {"ok": True, "result": [again]}

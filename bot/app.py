@@ -137,8 +137,8 @@ class App:
         await self._take_over(adapters, holder)
         posters = [self._poster(adapter, holder) for adapter in adapters]
         presences = [Presence(self.store, adapter) for adapter in adapters]
-        for part in (*posters, *presences):
-            self._listeners.append(lambda _topic, part=part: part.wake())
+        self._listeners += [_waker(poster) for poster in posters]
+        self._listeners += [_waker(presence) for presence in presences]
         loop = asyncio.get_running_loop()
         self.store.on_commit(lambda topic: loop.call_soon_threadsafe(self._woken, topic))
         health = Health(
@@ -298,6 +298,10 @@ class App:
 
 def _config_broken(error: Exception) -> None:
     log.error("config_rejected", extra={"kept": "the last good configuration", "problems": str(error)})
+
+
+def _waker(part: Poster | Presence) -> Callable[[str], None]:
+    return lambda _topic: part.wake()
 
 
 def _host() -> str:

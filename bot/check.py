@@ -1,6 +1,7 @@
 """`banter check`: does what a start does, part by part, and says what it found."""
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -24,14 +25,15 @@ async def check_all(config_path: Path, *, ask_platforms: bool) -> Exit:
         return Exit.CONFIG
     set_up_logging("warning", config.logs.format, config.secrets())
     click.echo(f"ok  configuration: {config_path}, revision {config.revision}")
+    adapters = make_adapters(config) if ask_platforms else []
     parts: list[Callable[[], Awaitable[Exit]]] = [
         lambda: _check_store(config, config_path),
         lambda: _check_model(config),
     ]
-    if ask_platforms:
-        parts += [lambda adapter=adapter: _check_platform(adapter) for adapter in make_adapters(config)]
+    if adapters:
+        parts += [functools.partial(_check_platform, adapter) for adapter in adapters]
     results = [await part() for part in parts]
-    if ask_platforms and not make_adapters(config):
+    if ask_platforms and not adapters:
         click.echo("--  platforms: no token is set, so `banter run` talks in the terminal")
     return next((result for result in results if result is not Exit.OK), Exit.OK)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _PLATFORMS = click.Choice(["telegram", "discord", "worker"])
 
-click.UsageError.exit_code = int(Exit.USAGE)
+click.UsageError.exit_code = int(Exit.USAGE)  # type: ignore[misc] - 2 is taken by the configuration
 
 
 class _Failure(click.ClickException):

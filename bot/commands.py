@@ -10,9 +10,9 @@ from enum import StrEnum
 
 from adapters.base import Author, Channel, ChannelKind, CommandSpec
 from bot import texts
-from bot.config import Config
+from bot.config import Config, Persona
 from storage import people, places
-from storage.store import Transaction
+from storage.transaction import Transaction
 
 
 class Who(StrEnum):
@@ -117,7 +117,7 @@ def _current_persona(tx: Transaction, call: Call) -> str:
     return call.config.for_channel(call.channel, persona=places.chosen_persona(tx, call.channel)).persona_name
 
 
-def _persona(tx: Transaction, call: Call):  # type: ignore[no-untyped-def]
+def _persona(tx: Transaction, call: Call) -> Persona:
     return call.config.personas[_current_persona(tx, call)]
 
 

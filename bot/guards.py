@@ -5,6 +5,7 @@ GPT-2 bots are known for exactly these. Plain functions over words; no model, no
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 _WORD = re.compile(r"\w+", re.UNICODE)
 _SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’)\]]*(?=\s|$)")
@@ -44,7 +45,7 @@ def overlap(text: str, other: str) -> float:
         return 0.0
     if len(first) == 1 or len(second) == 1:
         return 1.0 if first == second else 0.0
-    pairs, known = list(zip(first, first[1:], strict=False)), set(zip(second, second[1:], strict=False))
+    pairs, known = list(pairwise(first)), set(pairwise(second))
     return sum(pair in known for pair in pairs) / len(pairs)
 
 

@@ -21,7 +21,8 @@ from bot.triggers import Trigger, addressed, chance_now, drawn
 from moderation.verdict import Action
 from storage import files, inbox, places
 from storage.records import NewMessage, QueueLimits, Receival, Received, ReplyKind
-from storage.store import Store, Transaction, utc_now
+from storage.store import Store, utc_now
+from storage.transaction import Transaction
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class Intake:
             extra={
                 "platform": message.channel.platform,
                 "channel": message.channel.address,
-                "message": message.message_id,
+                "message_id": message.message_id,
                 "outcome": received.outcome.value,
                 "trigger": trigger.value if trigger else None,
                 "reason": received.reason,
@@ -264,7 +265,7 @@ def _who(message: IncomingMessage) -> tuple[str, str, str]:
 
 def _note_seen(tx: Transaction, seen: Sequence[tuple[Channel, str]]) -> None:
     for channel, message_id in seen:
-        places.note_seen(tx, places.ensure_channel(tx, channel), message_id)
+        places.note_seen(tx, places.ensure_channel_row(tx, channel), message_id)
 
 
 def _carry_out(tx: Transaction, command: IncomingCommand, call: commands.Call) -> str | None:

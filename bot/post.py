@@ -6,6 +6,7 @@ at the next start is in doubt: the adapter looks for it, and where it cannot, po
 """
 
 import asyncio
+import functools
 import logging
 import random
 import time
@@ -91,6 +92,9 @@ class Poster:
         room = CHANNELS_AT_ONCE - len(self._posting)
         if room <= 0:
             return POLL
+        due = await self._store.read(outbox.next_due, self._adapter.platform)
+        if due is None or due > 0:
+            return POLL if due is None else min(POLL, timedelta(seconds=due))
         leased = await self._store.write(
             outbox.lease_replies,
             self._adapter.platform,
@@ -103,13 +107,10 @@ class Poster:
         for reply in leased:
             task = asyncio.create_task(self._post(reply), name=f"post-{reply.id}")
             self._posting[reply.channel.address] = task
-            task.add_done_callback(lambda _task, address=reply.channel.address: self._ended(address))
-        if leased:
-            return POLL
-        due = await self._store.read(outbox.next_due, self._adapter.platform)
-        return POLL if due is None else min(POLL, timedelta(seconds=max(due, 0.02)))
+            task.add_done_callback(functools.partial(self._ended, reply.channel.address))
+        return POLL
 
-    def _ended(self, address: str) -> None:
+    def _ended(self, address: str, _task: asyncio.Task[None]) -> None:
         self._posting.pop(address, None)
         self._wake.set()
 

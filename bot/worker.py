@@ -36,6 +36,7 @@ from storage import listen, turns
 from storage.errors import LeaseLost, StoreError
 from storage.records import CandidateRecord, Composition, FinishedTurn, LeasedTurn
 from storage.store import Store
+from storage.transaction import Transaction
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +89,10 @@ class Worker:
         if room <= 0 or self._retrying:
             return POLL
         try:
+            # A look costs no lock: an idle worker must not keep the adapters from writing.
+            until_due = await self._store.read(_until_due)
+            if until_due is None or until_due > timedelta():
+                return POLL if until_due is None else min(POLL, until_due)
             lease = await self._store.write(turns.lease_turns, self._holder, room, LEASE, idle=not self._tasks)
         except StoreError as error:
             log.warning("queue_unreadable", extra={"error": str(error)})
@@ -96,15 +101,7 @@ class Worker:
             self._start(turn)
         # A turn that failed before must be alone: what is in work ends first.
         self._retrying = (lease.retry_waiting and bool(self._tasks)) or any(turn.attempt > 1 for turn in lease.turns)
-        if lease.turns:
-            return POLL
-        due = await self._next_due()
-        return POLL if due is None else min(POLL, due)
-
-    async def _next_due(self) -> timedelta | None:
-        with contextlib.suppress(StoreError):
-            return await self._store.read(_until_due)
-        return None
+        return POLL
 
     def _start(self, turn: LeasedTurn) -> None:
         self._held[turn.id] = turn
@@ -249,9 +246,9 @@ class Pace:
         return self._room
 
 
-def _until_due(tx: turns.Transaction) -> timedelta | None:
+def _until_due(tx: Transaction) -> timedelta | None:
     due = turns.next_due(tx)
-    return None if due is None else max(due - tx.now, timedelta(milliseconds=20))
+    return None if due is None else max(due - tx.now, timedelta())
 
 
 def _candidate_record(one: Judged) -> CandidateRecord:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bot.config import ConfigError, load_config
-from bot.config_file import MAX_BYTES, parse_document
+from bot.config.file import MAX_BYTES, parse_document
 from tests.unit.config.conftest import Refuse
 
 

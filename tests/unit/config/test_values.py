@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.config_errors import did_you_mean, path_text, shown
-from bot.config_values import Rate, format_duration, is_loopback, parse_duration, parse_rate
+from bot.config.errors import did_you_mean, path_text, shown
+from bot.config.values import Rate, format_duration, is_loopback, parse_duration, parse_rate
 
 
 @pytest.mark.parametrize(

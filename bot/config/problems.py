@@ -15,8 +15,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from bot.config_errors import Fault, KeyPath, did_you_mean, shown
-from bot.config_values import format_duration
+from bot.config.errors import Fault, KeyPath, did_you_mean, shown
+from bot.config.values import format_duration
 
 _BOUNDS = (annotated_types.Ge, annotated_types.Gt, annotated_types.Le, annotated_types.Lt)
 _A_SECTION = "must be a section: lines of key: value, indented under it"

@@ -25,7 +25,7 @@ from ruamel.yaml.events import (
     SequenceStartEvent,
 )
 
-from bot.config_errors import ConfigError, KeyPath, Problem, path_text, shown
+from bot.config.errors import ConfigError, KeyPath, Problem, path_text, shown
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 20

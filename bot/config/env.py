@@ -16,8 +16,8 @@ from typing import Any
 
 from dotenv import dotenv_values
 
-from bot.config_errors import ConfigError, Fault, KeyPath
-from bot.config_file import read_text
+from bot.config.errors import ConfigError, Fault, KeyPath
+from bot.config.file import read_text
 
 log = logging.getLogger(__name__)
 

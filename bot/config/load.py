@@ -19,13 +19,14 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic.json_schema import GenerateJsonSchema
 
 from adapters.base import Channel
-from bot.config_checks import faults
-from bot.config_env import Expansion, Variables, has_variable, warn_if_world_readable
-from bot.config_errors import ConfigError, Fault, KeyPath, Problem, path_text, value_at
-from bot.config_file import Document, read_document
-from bot.config_overrides import ChannelSettings, Match, Override, merged, strictest, tree
-from bot.config_problems import fault
-from bot.config_sections import (
+from bot.config.checks import faults
+from bot.config.env import Expansion, Variables, has_variable, warn_if_world_readable
+from bot.config.errors import ConfigError, Fault, KeyPath, Problem, path_text, value_at
+from bot.config.file import Document, read_document
+from bot.config.overrides import ChannelSettings, Override, merged, strictest, tree
+from bot.config.personas import Persona
+from bot.config.problems import fault
+from bot.config.sections import (
     Bot,
     Channels,
     Feedback,
@@ -36,39 +37,14 @@ from bot.config_sections import (
     Logs,
     Model,
     Moderation,
-    OnAllBlocked,
     Privacy,
-    RankerHead,
     Ranking,
     Storage,
     Triggers,
-    Unsolicited,
     Web,
 )
-from bot.config_values import Rate, Section, format_duration
+from bot.config.values import Rate, Section, format_duration
 from bot.generator.decoding import Decoding
-from bot.personas import Persona
-
-__all__ = [
-    "ChannelSettings",
-    "Config",
-    "ConfigError",
-    "Decoding",
-    "History",
-    "Match",
-    "Moderation",
-    "OnAllBlocked",
-    "Override",
-    "Persona",
-    "Problem",
-    "RankerHead",
-    "Ranking",
-    "Rate",
-    "Triggers",
-    "Unsolicited",
-    "config_schema",
-    "load_config",
-]
 
 log = logging.getLogger(__name__)
 

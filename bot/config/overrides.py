@@ -9,10 +9,10 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, Field
 
 from adapters.base import Channel
-from bot.config_sections import History, Limits, Moderation, Ranking, Triggers
-from bot.config_values import Section
+from bot.config.personas import Persona
+from bot.config.sections import History, Limits, Moderation, Ranking, Triggers
+from bot.config.values import Section
 from bot.generator.decoding import Decoding
-from bot.personas import Persona
 
 _STRICTNESS = {"family": 0, "default": 1, "adult_gated": 2}
 

@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from bot.config_errors import shown
+from bot.config.errors import shown
 
 PLATFORMS = ("telegram", "discord", "terminal")
 

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, StringConstraints, field_validator
 
-from bot.config_errors import shown
-from bot.config_values import Cron, Duration, Listen, PlatformId, Rate, RateLimit, Section, Switch, WebUrl
+from bot.config.errors import shown
+from bot.config.values import Cron, Duration, Listen, PlatformId, Rate, RateLimit, Section, Switch, WebUrl
 from moderation.policy import LinkSettings, ModerationSettings, WordLists
 
 Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from bot.config_errors import Fault, KeyPath, did_you_mean, shown, value_at
-from bot.config_overrides import ChannelSettings, Match, Override, merged, tree
-from bot.config_problems import fault
-from bot.config_sections import Moderation
-from bot.config_values import is_host, is_loopback
+from bot.config.errors import Fault, KeyPath, did_you_mean, shown, value_at
+from bot.config.overrides import ChannelSettings, Match, Override, merged, tree
+from bot.config.personas import Persona
+from bot.config.problems import fault
+from bot.config.sections import Moderation
+from bot.config.values import is_host, is_loopback
 from bot.generator.decoding import Decoding
-from bot.personas import Persona
 from moderation.policy import ModerationError, ModerationSettings, load_moderator
 
 if TYPE_CHECKING:

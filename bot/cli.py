@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 _PLATFORMS = click.Choice(["telegram", "discord", "worker"])
 
-click.UsageError.exit_code = int(Exit.USAGE)  # type: ignore[misc] - 2 is taken by the configuration
+# 2, the library's own choice, says here that the configuration is wrong.
+click.UsageError.exit_code = int(Exit.USAGE)  # type: ignore[misc]
 
 
 class _Failure(click.ClickException):

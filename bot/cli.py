@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -17,18 +17,13 @@ if TYPE_CHECKING:
 _PLATFORMS = click.Choice(["telegram", "discord", "worker"])
 
 # 2, the library's own choice, says here that the configuration is wrong.
-click.UsageError.exit_code = int(Exit.USAGE)  # type: ignore[misc]
+click.UsageError.exit_code = int(Exit.USAGE)
 
 
-class _Failure(click.ClickException):
-    """A mistake that can be put right: its message, and no traceback."""
-
-    def __init__(self, message: str, exit_code: Exit) -> None:
-        super().__init__(message)
-        self.exit_code = int(exit_code)
-
-    def show(self, file: Any = None) -> None:
-        click.echo(self.message, file=file or sys.stderr)
+def _fail(message: str, code: Exit) -> NoReturn:
+    """End with a message for a mistake that can be put right, and no traceback."""
+    click.echo(message, err=True)
+    sys.exit(code)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -99,7 +94,7 @@ def health(config_path: Path, as_json: bool) -> None:
 
     snapshot = read_health(config_path)
     if snapshot is None:
-        raise _Failure(f"Nothing runs with {config_path}.", Exit.FAILED)
+        _fail(f"Nothing runs with {config_path}.", Exit.FAILED)
     if as_json:
         click.echo(json.dumps(snapshot, indent=2))
     else:
@@ -165,7 +160,7 @@ def dead_retry(config_path: Path, turn_id: int) -> None:
 
     async def retried(store: "Store") -> None:
         if not await store.write(turns.retry_dead, turn_id):
-            raise _Failure(f"There is no dead turn {turn_id}; see: banter dead list", Exit.FAILED)
+            _fail(f"There is no dead turn {turn_id}; see: banter dead list", Exit.FAILED)
         click.echo(f"Turn {turn_id} waits for an answer again.")
 
     _with_store(config_path, retried)
@@ -180,7 +175,7 @@ def dead_drop(config_path: Path, turn_id: int) -> None:
 
     async def dropped(store: "Store") -> None:
         if not await store.write(turns.drop_dead, turn_id):
-            raise _Failure(f"There is no dead turn {turn_id}; see: banter dead list", Exit.FAILED)
+            _fail(f"There is no dead turn {turn_id}; see: banter dead list", Exit.FAILED)
         click.echo(f"Turn {turn_id} is dropped.")
 
     _with_store(config_path, dropped)
@@ -238,7 +233,7 @@ def db_backup(config_path: Path) -> None:
 
     async def copied(store: "Store") -> None:
         if store.sqlite_file is None:
-            raise _Failure("This database is PostgreSQL: use pg_dump.", Exit.STORE)
+            _fail("This database is PostgreSQL: use pg_dump.", Exit.STORE)
         folder = store.sqlite_file.parent / "backups"
         click.echo(files.back_up(store.sqlite_file, folder, utc_now(), loaded.jobs.keep_backups))
 
@@ -253,14 +248,14 @@ def _run_app(config_path: Path, only: tuple[str, ...], terminal: bool) -> int:
     try:
         return int(asyncio.run(App(config_path, only=only, terminal=terminal).run()))
     except ConfigError as error:
-        raise _Failure(str(error), Exit.CONFIG) from None
+        _fail(str(error), Exit.CONFIG)
     except StoreError as error:
-        raise _Failure(str(error), Exit.STORE) from None
+        _fail(str(error), Exit.STORE)
     except ExceptionGroup as group:
         known = group.subgroup(StoreError)
         if known is None:
             raise
-        raise _Failure(str(known.exceptions[0]), Exit.STORE) from None
+        _fail(str(known.exceptions[0]), Exit.STORE)
 
 
 def _load(config_path: Path) -> "Config":
@@ -269,7 +264,7 @@ def _load(config_path: Path) -> "Config":
     try:
         return load_config(config_path)
     except ConfigError as error:
-        raise _Failure(str(error), Exit.CONFIG) from None
+        _fail(str(error), Exit.CONFIG)
 
 
 def _with_store(config_path: Path, work: Any) -> None:
@@ -288,7 +283,7 @@ def _with_store(config_path: Path, work: Any) -> None:
     try:
         asyncio.run(worked())
     except StoreError as error:
-        raise _Failure(str(error), Exit.STORE) from None
+        _fail(str(error), Exit.STORE)
 
 
 def _add_training_commands() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from adapters.base import AdapterStatus, Channel, ChannelKind, OutgoingPart
 from adapters.telegram import TelegramAdapter
-from adapters.telegram_client import Timing
+from adapters.telegram.client import Timing
 from tests.servers.telegram import TelegramServer
 from tests.servers.telegram_sink import RecordingSink
 

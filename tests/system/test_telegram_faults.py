@@ -7,7 +7,7 @@ import time
 import pytest
 
 from adapters.base import CommandSpec, PlatformUnreachable, TokenRefused
-from adapters.telegram_client import Timing
+from adapters.telegram.client import Timing
 from tests.servers.telegram import Fault, TelegramServer, bad_gateway, flood, garbage, refusal
 from tests.servers.telegram_bot import part, telegram_bot
 

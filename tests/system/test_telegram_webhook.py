@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from adapters.telegram import TelegramAdapter
-from adapters.telegram_webhook import WebhookSettings
+from adapters.telegram.webhook import WebhookSettings
 from tests.servers.telegram import TelegramServer, bad_gateway
 from tests.servers.telegram_bot import telegram_bot
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.base import Author, ChannelKind, IncomingCommand, IncomingMessage
-from adapters.telegram_parse import Back, Edited, Gone, Me, Moved, chat_key, parse_address, parse_update
+from adapters.telegram.parse import Back, Edited, Gone, Me, Moved, chat_key, parse_address, parse_update
 from adapters.text import utf16_length
 
 ME = Me(id=99, username="Banter_Bot")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from adapters.telegram_poll import Backoff, Health, next_offset
+from adapters.telegram.poll import Backoff, Health, next_offset
 
 
 @pytest.mark.parametrize(

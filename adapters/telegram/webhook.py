@@ -19,10 +19,10 @@ from aiohttp import web
 from telegram.error import TelegramError
 
 from adapters.base import TokenRefused
-from adapters.telegram_client import Client, NotFound, Timing, flood_wait, token_refused
-from adapters.telegram_delivery import Delivery, NotCommitted
-from adapters.telegram_parse import PLATFORM, UPDATE_KINDS, chat_key
-from adapters.telegram_poll import Backoff, Health
+from adapters.telegram.client import Client, NotFound, Timing, flood_wait, token_refused
+from adapters.telegram.delivery import Delivery, NotCommitted
+from adapters.telegram.parse import PLATFORM, UPDATE_KINDS, chat_key
+from adapters.telegram.poll import Backoff, Health
 
 log = logging.getLogger(__name__)
 

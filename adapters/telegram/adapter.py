@@ -31,11 +31,11 @@ from adapters.base import (
     TokenRefused,
     TryLater,
 )
-from adapters.telegram_client import Client, NotFound, Timing, as_post_error, flood_wait, token_refused
-from adapters.telegram_delivery import Delivery
-from adapters.telegram_parse import PLATFORM, Me, address_of, parse_address
-from adapters.telegram_poll import Backoff, Health, Poller
-from adapters.telegram_webhook import Webhook, WebhookSettings
+from adapters.telegram.client import Client, NotFound, Timing, as_post_error, flood_wait, token_refused
+from adapters.telegram.delivery import Delivery
+from adapters.telegram.parse import PLATFORM, Me, address_of, parse_address
+from adapters.telegram.poll import Backoff, Health, Poller
+from adapters.telegram.webhook import Webhook, WebhookSettings
 from adapters.text import clean_text, split_text, utf16_length
 
 __all__ = ["TelegramAdapter", "Timing", "WebhookSettings"]

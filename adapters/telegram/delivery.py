@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import Any
 
 from adapters.base import ChannelKind, IncomingCommand, IncomingMessage, Sink
-from adapters.telegram_parse import PLATFORM, Back, Edited, Event, Gone, Me, Moved, chat_key, parse_update
+from adapters.telegram.parse import PLATFORM, Back, Edited, Event, Gone, Me, Moved, chat_key, parse_update
 
 log = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from typing import Any
 from telegram.error import Conflict, TelegramError
 
 from adapters.base import AdapterStatus, TokenRefused
-from adapters.telegram_client import BrokenAnswer, Client, ServerTrouble, Timing, flood_wait, token_refused
-from adapters.telegram_delivery import Delivery
-from adapters.telegram_parse import PLATFORM, UPDATE_KINDS
+from adapters.telegram.client import BrokenAnswer, Client, ServerTrouble, Timing, flood_wait, token_refused
+from adapters.telegram.delivery import Delivery
+from adapters.telegram.parse import PLATFORM, UPDATE_KINDS
 
 log = logging.getLogger(__name__)
 

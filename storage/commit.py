@@ -1,17 +1,19 @@
-"""Group commit: what waits is run in one transaction, each closure under its own savepoint.
+"""Group commit: what waits is run in one transaction.
 
-A closure that raises leaves its neighbours intact. A transaction that fails as a whole for a passing reason
-(deadlock, lost connection) is run again; where the connection broke during COMMIT itself, PostgreSQL is
-asked what became of the transaction, so that nothing is done twice.
+A closure that raises leaves its neighbours intact: the group is rolled back and run again with each closure
+under a savepoint of its own. (Savepoints for every group would cost more than the work between them, and
+closures seldom raise.) A transaction that fails as a whole for a passing reason (deadlock, lost connection)
+is run again too; where the connection broke during COMMIT itself, PostgreSQL is asked what became of the
+transaction, so that nothing is committed twice. So a closure may run several times, and its last run counts.
 """
 
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy import Connection, Engine, bindparam, func, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from storage.database import in_our_words, is_passing, still_in_transaction, translated
@@ -38,8 +40,12 @@ class Job:
 class _Attempt:
     """One run of a group; `transaction_id` is known once only the COMMIT is missing (PostgreSQL)."""
 
-    topics: set[str]
+    topics: set[str] = field(default_factory=set)
     transaction_id: str | None = None
+
+
+class _Disturbed(Exception):
+    """A closure raised while its group had no savepoints."""
 
 
 class GroupCommit:
@@ -52,59 +58,80 @@ class GroupCommit:
 
     def run(self, jobs: Sequence[Job]) -> set[str]:
         """Commit a group; every job has its result or error afterwards. Returns the topics to wake."""
-        last = _Attempt(set())
-        for attempt in range(1, ATTEMPTS + 1):
+        last = _Attempt()
+        savepoints = False
+        attempt = 1
+        while True:
             try:
                 with translated(self._where), self._engine.connect() as connection:
                     if last.transaction_id is not None and _is_committed(connection, last.transaction_id):
                         return last.topics
-                    last = _Attempt(set())
-                    self._run_once(connection, jobs, last)
+                    last = _Attempt()
+                    self._run_once(connection, jobs, last, savepoints)
                     return last.topics
+            except _Disturbed:
+                savepoints = True
+                continue
             except StoreError as error:
                 failure: Exception = error
-                if not may_be_repeated(error):
+                if not may_be_repeated(error) or attempt == ATTEMPTS:
                     break
             except Exception as error:
                 failure = error
                 break
-            if attempt < ATTEMPTS:
-                wait_before_retry(attempt)
+            wait_before_retry(attempt)
+            attempt += 1
         for job in jobs:
             job.result, job.error = None, failure
         return set()
 
-    def _run_once(self, connection: Connection, jobs: Sequence[Job], attempt: _Attempt) -> None:
+    def _run_once(self, connection: Connection, jobs: Sequence[Job], attempt: _Attempt, savepoints: bool) -> None:
+        run = self._run_saved if savepoints else self._run_plainly
         with connection.begin():
             moment = Moment(connection, self._clock)
             for job in jobs:
-                attempt.topics |= self._run_job(connection, job, moment)
+                attempt.topics |= run(connection, job, moment)
             if connection.dialect.name == "postgresql":
                 for topic in attempt.topics:
-                    connection.execute(select(func.pg_notify(NOTIFY_CHANNEL, topic)))
+                    connection.execute(_NOTIFY, {"channel": NOTIFY_CHANNEL, "topic": topic})
                 attempt.transaction_id = connection.execute(_TRANSACTION_ID).scalar_one()
 
-    def _run_job(self, connection: Connection, job: Job, moment: Moment, *, again: bool = True) -> set[str]:
+    def _run_plainly(self, connection: Connection, job: Job, moment: Moment) -> set[str]:
+        transaction = Transaction(connection, moment)
+        try:
+            job.result, job.error = job.run(transaction), None
+        except Exception as error:
+            if _ends_the_group(connection, error):
+                raise
+            raise _Disturbed from error
+        return transaction.topics
+
+    def _run_saved(self, connection: Connection, job: Job, moment: Moment, *, again: bool = True) -> set[str]:
         transaction = Transaction(connection, moment)
         job.result = job.error = None
         connection.exec_driver_sql("SAVEPOINT job")
         try:
             job.result = job.run(transaction)
         except Exception as error:
-            # A full disk or a lost connection ends the whole transaction: then the group fails together.
-            if not still_in_transaction(connection) or (isinstance(error, DBAPIError) and is_passing(error)):
+            if _ends_the_group(connection, error):
                 raise
             connection.exec_driver_sql("ROLLBACK TO SAVEPOINT job")
             connection.exec_driver_sql("RELEASE SAVEPOINT job")
             if isinstance(error, IntegrityError) and again:
                 # Another process inserted the same row meanwhile: now it can be seen.
-                return self._run_job(connection, job, moment, again=False)
+                return self._run_saved(connection, job, moment, again=False)
             job.error = in_our_words(self._where, error) if isinstance(error, DBAPIError) else error
             return set()
         connection.exec_driver_sql("RELEASE SAVEPOINT job")
         return transaction.topics
 
 
+def _ends_the_group(connection: Connection, error: Exception) -> bool:
+    """A full disk or a lost connection ends the whole transaction, a deadlock asks to run it again."""
+    return not still_in_transaction(connection) or (isinstance(error, DBAPIError) and is_passing(error))
+
+
+_NOTIFY = select(func.pg_notify(bindparam("channel"), bindparam("topic")))
 _TRANSACTION_ID = text("SELECT pg_current_xact_id_if_assigned()::text")
 
 

@@ -6,6 +6,7 @@ process write, and then overwrites it.
 """
 
 import errno
+import json
 import os
 import sqlite3
 import time
@@ -23,6 +24,8 @@ from storage.errors import StoreError, StoreUnavailable, StoreUnusable
 BUSY_TIMEOUT_MS = 5_000
 WAL_LIMIT_BYTES = 64 * 1024 * 1024
 KNOWN_SCHEMES = "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
+
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
 
 # Codes that a retry of the same transaction can heal: serialization, deadlock, shutdown, lost connection.
 _PASSING_SQLSTATES = ("40001", "40P01", "57P01", "57P02", "57P03", "53300", "55P03")
@@ -93,6 +96,7 @@ def open_engines(url: URL) -> Engines:
         engine = create_engine(
             url,
             pool_size=2,
+            json_serializer=_to_json,
             connect_args={
                 "connect_timeout": 5,
                 "keepalives_idle": 30,
@@ -106,7 +110,11 @@ def open_engines(url: URL) -> Engines:
 
 
 def _sqlite(url: URL, begin: str) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False})
+    engine = create_engine(
+        url,
+        json_serializer=_to_json,
+        connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False},
+    )
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _record: Any) -> None:

@@ -1,9 +1,9 @@
 """What can go wrong in the store.
 
-    StoreError
-    ├── StoreUnavailable   locked, full, read-only or unreachable for now: nothing was changed, try again
-    ├── StoreUnusable      the database cannot be used as it is (corrupt, no database, newer schema, bad URL)
-    └── LeaseLost          the turn or reply was taken over by another process: drop the result
+StoreError
+├── StoreUnavailable   locked, full, read-only or unreachable for now: nothing was changed, try again
+├── StoreUnusable      the database cannot be used as it is (corrupt, no database, newer schema, bad URL)
+└── LeaseLost          the turn or reply was taken over by another process: drop the result
 """
 
 

@@ -36,17 +36,17 @@ def add_message(tx: Transaction, new: NewMessage, admit: Admission = lambda: Non
         return Received(Receival.DUPLICATE)
     note_seen(tx, channel, new.message_id)
     conversation_id = open_conversation(tx, channel.id, new.forget_after)
-    turn = _joinable(tx, conversation_id, new)
-    if turn is not None and new.refusal is None and new.answer is None:
-        _insert_message(tx, new, channel.id, conversation_id, turn.id)
-        _extend(tx, turn.id, new)
+    queue = tx.execute(_QUEUE, {"channel": channel.id, "conversation": conversation_id}).one()
+    if new.refusal is None and new.answer is None and _is_joinable(queue, new):
+        _insert_message(tx, new, channel.id, conversation_id, queue.id)
+        _extend(tx, queue.id, new)
         return Received(Receival.JOINED)
     if new.trigger is None:
         if not new.keep:
             return Received(Receival.IGNORED)
         _insert_message(tx, new, channel.id, conversation_id, None)
         return Received(Receival.CONTEXT)
-    reason = new.refusal or _refusal(tx, channel, new) or (None if new.answer else admit())
+    reason = new.refusal or _refusal(channel, queue, new) or (None if new.answer else admit())
     turn_id = _insert_turn(tx, new, channel.id, conversation_id, reason)
     _insert_message(tx, new, channel.id, conversation_id, turn_id)
     if reason is not None:
@@ -67,25 +67,37 @@ def _known(tx: Transaction, channel_id: int, message_id: str) -> bool:
     return tx.execute(_KNOWN, {"channel": channel_id, "message": message_id}).first() is not None
 
 
-_NEWEST_TURN = (
+# Counts of what waits, altogether and in the channel, beside the conversation's newest turn if it has one.
+_waiting = (
     select(
-        turns.c.id, turns.c.state, turns.c.attempts, turns.c.author_id, turns.c.last_sent_at, turns.c.last_received_at
+        func.count().label("total"),
+        func.count().filter(turns.c.channel_id == bindparam("channel")).label("here"),
     )
-    .where(turns.c.conversation_id == bindparam("conversation"))
-    .order_by(turns.c.id.desc())
-    .limit(1)
+    .select_from(turns)
+    .where(is_open_turn())
+    .subquery("waiting")
 )
+_newest = turns.alias("newest")
+_newest_id = select(func.max(turns.c.id)).where(turns.c.conversation_id == bindparam("conversation")).scalar_subquery()
+_QUEUE = select(
+    _waiting,
+    _newest.c.id,
+    _newest.c.state,
+    _newest.c.attempts,
+    _newest.c.author_id,
+    _newest.c.last_sent_at,
+    _newest.c.last_received_at,
+).select_from(_waiting.outerjoin(_newest, _newest.c.id == _newest_id))
 
 
-def _joinable(tx: Transaction, conversation_id: int, new: NewMessage) -> Row[Any] | None:
-    """The newest turn of the conversation, if it waits, is the author's, and the pause since was short."""
-    turn = tx.execute(_NEWEST_TURN, {"conversation": conversation_id}).first()
-    if turn is None or turn.state != TurnState.PENDING or turn.attempts or turn.author_id != new.author_id:
-        return None
+def _is_joinable(turn: Row[Any], new: NewMessage) -> bool:
+    """Whether the conversation's newest turn waits, is the author's, and the pause since was short."""
+    if turn.state != TurnState.PENDING or turn.attempts or turn.author_id != new.author_id:
+        return False
     # Platforms round the time of sending to seconds; among live messages our own clock is the finer one.
     late = new.received_at - new.sent_at > LATE
     pause = new.sent_at - turn.last_sent_at if late else new.received_at - turn.last_received_at
-    return turn if pause < new.quiet_time else None
+    return bool(pause < new.quiet_time)
 
 
 def _extend(tx: Transaction, turn_id: int, new: NewMessage) -> None:
@@ -102,27 +114,16 @@ def _extend(tx: Transaction, turn_id: int, new: NewMessage) -> None:
     tx.wake("turns")
 
 
-_WAITING = (
-    select(
-        func.count().label("total"),
-        func.count().filter(turns.c.channel_id == bindparam("channel")).label("here"),
-    )
-    .select_from(turns)
-    .where(is_open_turn())
-)
-
-
-def _refusal(tx: Transaction, channel: Row[Any], new: NewMessage) -> str | None:
+def _refusal(channel: Row[Any], queue: Row[Any], new: NewMessage) -> str | None:
     if channel.gone_reason is not None:
         return "channel gone"
     if new.answer is not None:
         return None
-    waiting = tx.execute(_WAITING, {"channel": channel.id}).one()
-    if waiting.total >= new.queue.total:
+    if queue.total >= new.queue.total:
         return "queue_total"
     if new.received_at - new.sent_at > LATE:
         return None  # written while we were away: waiting was not the person's choice
-    return "queue_channel" if waiting.here >= new.queue.channel else None
+    return "queue_channel" if queue.here >= new.queue.channel else None
 
 
 _INSERT_TURN = insert(turns).returning(turns.c.id)
@@ -271,9 +272,7 @@ def delete_messages(tx: Transaction, channel: Channel, message_ids: Sequence[str
     for turn_id in touched:
         left = tx.execute(
             select(messages.c.id)
-            .where(
-                messages.c.turn_id == turn_id, messages.c.author_id.is_not(None), messages.c.deleted_at.is_(None)
-            )
+            .where(messages.c.turn_id == turn_id, messages.c.author_id.is_not(None), messages.c.deleted_at.is_(None))
             .limit(1)
         ).first()
         if left is None:
@@ -283,9 +282,7 @@ def delete_messages(tx: Transaction, channel: Channel, message_ids: Sequence[str
 
 def add_dead_letter(tx: Transaction, platform: str, event_id: str, raw: str, error: str) -> bool:
     """Keep an event that could not be understood; False if it is kept already."""
-    return tx.insert_new(
-        dead_letters, platform=platform, event_id=event_id, raw=raw, error=error, created_at=tx.now
-    )
+    return tx.insert_new(dead_letters, platform=platform, event_id=event_id, raw=raw, error=error, created_at=tx.now)
 
 
 def count_turns_since(tx: Transaction, channel: Channel, since: datetime, *, trigger: str | None, bots: bool) -> int:

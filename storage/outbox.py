@@ -60,9 +60,7 @@ _DUE = (
 )
 _TAKE = (
     update(replies)
-    .where(
-        replies.c.id.in_(bindparam("reply_ids", expanding=True)), is_open_reply(replies, ReplyState.READY)
-    )
+    .where(replies.c.id.in_(bindparam("reply_ids", expanding=True)), is_open_reply(replies, ReplyState.READY))
     .values(
         attempts=replies.c.attempts + 1,
         first_tried_at=func.coalesce(replies.c.first_tried_at, bindparam("now", type_=Instant)),
@@ -112,7 +110,21 @@ _IS_HELD = (
     & (replies.c.lease_token == bindparam("token"))
 )
 _CHANGE_HELD = update(replies).where(_IS_HELD)
-_LOCK_HELD = select(replies).where(_IS_HELD).with_for_update(key_share=True)
+_LOCK_HELD = (
+    select(
+        replies,
+        select(turns.c.conversation_id)
+        .where(turns.c.id == replies.c.turn_id)
+        .scalar_subquery()
+        .label("conversation_id"),
+        select(func.max(messages.c.position))
+        .where(messages.c.turn_id == replies.c.turn_id)
+        .scalar_subquery()
+        .label("answered_position"),
+    )
+    .where(_IS_HELD)
+    .with_for_update(of=replies, key_share=True)
+)
 
 
 def _change_held(tx: Transaction, reply: LeasedReply, **values: Any) -> None:
@@ -163,29 +175,22 @@ def mark_posted(tx: Transaction, reply: LeasedReply, message_id: str) -> None:
     tx.wake("outbox")
 
 
-_ANSWERED = (
-    select(turns.c.conversation_id, func.max(messages.c.position).label("position"))
-    .outerjoin(messages, messages.c.turn_id == turns.c.id)
-    .where(turns.c.id == bindparam("turn"))
-    .group_by(turns.c.conversation_id)
-)
 _INSERT_MESSAGE = insert(messages)
 
 
 def _remember(tx: Transaction, reply: Row[Any]) -> None:
-    """Write the reply into the transcript behind the turn that it answers, unless retention took that turn."""
-    answered = tx.execute(_ANSWERED, {"turn": reply.turn_id}).one_or_none()
-    if answered is None:
+    """Write the reply into the transcript behind the turn that it answers, unless that turn was erased."""
+    if reply.conversation_id is None:
         return
     said = {
         "channel_id": reply.channel_id,
-        "conversation_id": answered.conversation_id,
+        "conversation_id": reply.conversation_id,
         "turn_id": reply.turn_id,
         "external_id": f"reply:{reply.id}",  # ours, so that it meets no person's message id
         "author_id": None,
         "text": reply.text,
         "reply_to": reply.reply_to,
-        "position": (answered.position or 0.0) + 0.5,
+        "position": (reply.answered_position or 0.0) + 0.5,
         "sent_at": tx.now,
         "received_at": tx.now,
     }

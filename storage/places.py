@@ -7,7 +7,7 @@ from sqlalchemy import Row, bindparam, delete, insert, literal, or_, select, upd
 
 from adapters.base import Channel, ChannelKind
 from storage.records import ReplyState, TurnState
-from storage.schema import channels, conversations, is_open_reply, is_open_turn, messages, replies, turns
+from storage.schema import Instant, channels, conversations, is_open_reply, is_open_turn, messages, replies, turns
 from storage.transaction import Transaction
 
 
@@ -58,11 +58,20 @@ def ensure_channel_row(tx: Transaction, channel: Channel) -> Row[Any]:
 
 
 _FIND_OPEN_CONVERSATION = (
-    select(conversations.c.id, conversations.c.last_at)
+    select(conversations.c.id)
     .where(conversations.c.channel_id == bindparam("channel"), conversations.c.closed_at.is_(None))
     .with_for_update(key_share=True)
 )
 _TOUCH_CONVERSATION = update(conversations).where(conversations.c.id == bindparam("conversation"))
+_TOUCH_OPEN_CONVERSATION = (
+    update(conversations)
+    .where(
+        conversations.c.channel_id == bindparam("channel"),
+        conversations.c.closed_at.is_(None),
+        conversations.c.last_at >= bindparam("not_before", type_=Instant),
+    )
+    .returning(conversations.c.id)
+)
 _INSERT_CONVERSATION = insert(conversations).returning(conversations.c.id)
 
 
@@ -72,8 +81,13 @@ def open_conversation(tx: Transaction, channel_id: int, forget_after: timedelta)
 
     Its row stays locked until the commit, so that nobody leases a turn that a message is about to join.
     """
+    found = tx.execute(
+        _TOUCH_OPEN_CONVERSATION, {"channel": channel_id, "not_before": tx.now - forget_after, "last_at": tx.now}
+    ).scalar_one_or_none()
+    if found is not None:
+        return int(found)
     row = tx.execute(_FIND_OPEN_CONVERSATION, {"channel": channel_id}).one_or_none()
-    if row is not None and (row.last_at >= tx.now - forget_after or _owes(tx, row.id)):
+    if row is not None and _owes(tx, row.id):
         tx.execute(_TOUCH_CONVERSATION, {"conversation": row.id, "last_at": tx.now})
         return int(row.id)
     if row is not None:
@@ -98,9 +112,7 @@ def reset_conversation(tx: Transaction, channel: Channel) -> bool:
         return False
     open_ids = list(
         tx.execute(
-            select(conversations.c.id).where(
-                conversations.c.channel_id == row.id, conversations.c.closed_at.is_(None)
-            )
+            select(conversations.c.id).where(conversations.c.channel_id == row.id, conversations.c.closed_at.is_(None))
         ).scalars()
     )
     for conversation_id in open_ids:

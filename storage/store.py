@@ -5,9 +5,10 @@ functions whose first argument is a `Transaction`:
 
     received = await store.write(inbox.add_message, message)
 
-Closures that arrive while a commit is under way share the next one, each under its own savepoint, and a
-caller goes on only after the commit: on one connection this carries many times the commits a second that
-single transactions do, and an acknowledgement still follows the commit.
+Closures that arrive while a commit is under way share the next one, and a caller goes on only after the
+commit: on one connection this carries many times the commits a second that single transactions do, and an
+acknowledgement still follows the commit. A closure may be run more than once before it is committed once
+(`storage.commit`), so what it does beside its transaction must bear repetition.
 """
 
 import asyncio
@@ -107,16 +108,12 @@ class Store:
         """Call `listener(topic)` after commits that woke a topic, on the writer's thread."""
         self._listeners.append(listener)
 
-    async def write(
-        self, statement: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def write(self, statement: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `statement` in a transaction and return its result after the commit."""
         result: T = await self._submit(self._writes, functools.partial(_call, statement, args, kwargs))
         return result
 
-    async def read(
-        self, statement: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def read(self, statement: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `statement` on a snapshot; it must not write."""
         result: T = await self._submit(self._reads, functools.partial(_call, statement, args, kwargs))
         return result

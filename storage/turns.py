@@ -70,9 +70,7 @@ _goes_before = exists().where(
     is_open_turn(_other),
     (_other.c.state == TurnState.LEASED) | (_other.c.id < turns.c.id),
 )
-_unposted = exists().where(
-    replies.c.channel_id == turns.c.channel_id, is_open_reply(), replies.c.turn_id.is_not(None)
-)
+_unposted = exists().where(replies.c.channel_id == turns.c.channel_id, is_open_reply(), replies.c.turn_id.is_not(None))
 # Together with the channel's row: a turn that waits for nothing but its time.
 _IS_NEXT = is_open_turn(turns, TurnState.PENDING) & channels.c.gone_reason.is_(None) & ~_goes_before & ~_unposted
 
@@ -80,9 +78,7 @@ _IS_NEXT = is_open_turn(turns, TurnState.PENDING) & channels.c.gone_reason.is_(N
 def _due(*conditions: ColumnElement[bool]) -> Subquery:
     """Pending turns that may be leased `:now`, with their place in the queue of their server."""
     queue = func.coalesce(channels.c.server, channels.c.address)
-    place = func.row_number().over(
-        partition_by=(channels.c.platform, queue), order_by=(turns.c.ready_at, turns.c.id)
-    )
+    place = func.row_number().over(partition_by=(channels.c.platform, queue), order_by=(turns.c.ready_at, turns.c.id))
     return (
         select(
             turns.c.id,
@@ -176,9 +172,7 @@ def _take(tx: Transaction, rows: Sequence[Row[Any]], holder: str, lease: timedel
     ]
 
 
-_NEXT_DUE = (
-    select(func.min(turns.c.ready_at)).join(channels, channels.c.id == turns.c.channel_id).where(_IS_NEXT)
-)
+_NEXT_DUE = select(func.min(turns.c.ready_at)).join(channels, channels.c.id == turns.c.channel_id).where(_IS_NEXT)
 
 
 def next_due(tx: Transaction) -> datetime | None:
@@ -219,9 +213,7 @@ _TRANSCRIPT = (
 
 def transcript(tx: Transaction, turn: LeasedTurn, limit: int) -> list[Line]:
     """The last `limit` messages up to the end of the turn, oldest first, as they read now."""
-    rows = tx.execute(
-        _TRANSCRIPT, {"conversation": turn.conversation_id, "turn": turn.id, "limit": limit}
-    ).all()
+    rows = tx.execute(_TRANSCRIPT, {"conversation": turn.conversation_id, "turn": turn.id, "limit": limit}).all()
     return [Line(row.author_id, row.text, row.turn_id == turn.id) for row in reversed(rows)]
 
 
@@ -232,9 +224,7 @@ def finish_turn(tx: Transaction, turn: LeasedTurn, finished: FinishedTurn) -> No
     if finished.composition is not None:
         _insert_composition(tx, turn, finished.composition)
     if finished.text is not None:
-        add_reply(
-            tx, row.channel_id, finished.text, ReplyKind.REPLY, reply_to=row.reply_to, turn_id=turn.id
-        )
+        add_reply(tx, row.channel_id, finished.text, ReplyKind.REPLY, reply_to=row.reply_to, turn_id=turn.id)
     tx.wake("turns")
 
 

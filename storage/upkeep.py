@@ -83,8 +83,6 @@ def resign_leadership(tx: Transaction, name: str, holder: str) -> None:
 def list_dead_letters(tx: Transaction, limit: int = 100) -> list[DeadLetter]:
     rows = tx.execute(select(dead_letters).order_by(dead_letters.c.id.desc()).limit(limit))
     return [
-        DeadLetter(
-            id=row.id, platform=row.platform, event_id=row.event_id, error=row.error, created_at=row.created_at
-        )
+        DeadLetter(id=row.id, platform=row.platform, event_id=row.event_id, error=row.error, created_at=row.created_at)
         for row in rows
     ]

@@ -4,6 +4,7 @@ Workers and posters come, go, freeze and return late; whatever happens, a conver
 replies leave in the order of their turns, none leaves twice, and in the end everything has ended.
 """
 
+import atexit
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -35,7 +36,9 @@ _template: list[Path] = []
 
 def template() -> Path:
     if not _template:
-        file = Path(tempfile.mkdtemp(prefix="bnt-")) / "template.db"
+        folder = tempfile.mkdtemp(prefix="bnt-")
+        atexit.register(shutil.rmtree, folder)
+        file = Path(folder) / "template.db"
         engines = open_engines(parse_url(f"sqlite:///{file}"))
         migrate(engines, "template")
         engines.dispose()

@@ -96,11 +96,14 @@ class DiscordAdapter:
     @property
     def status(self) -> AdapterStatus:
         last_event_at = self._listener.last_event_at if self._listener else None
-        if self._gateway is not None and self._gateway.connected:
+        ready = self._gateway is not None and self._gateway.connected
+        if self._http is not None and self._http.token_refused:
+            ready, detail = False, "Discord does not accept the bot token any more (HTTP 401)"
+        elif ready:
             detail = f"connected; without message content: {REDUCED}" if self._reduced else "connected"
-            return AdapterStatus(ready=True, detail=detail, last_event_at=last_event_at)
-        problem = self._gateway.problem if self._gateway is not None else self._problem
-        return AdapterStatus(ready=False, detail=problem, last_event_at=last_event_at)
+        else:
+            detail = self._gateway.problem if self._gateway is not None else self._problem
+        return AdapterStatus(ready=ready, detail=detail, last_event_at=last_event_at)
 
     async def identify(self) -> Identity:
         http = await self._session()
@@ -156,7 +159,7 @@ class DiscordAdapter:
 
     async def show_typing(self, channel: Channel) -> None:
         try:
-            async with asyncio.timeout(self._timing.post):
+            async with asyncio.timeout(self._timing.typing):
                 http = await self._session()
                 await http.call("POST", "/channels/{channel_id}/typing", channel_id=channel.address)
         except (TokenRefused, PlatformUnreachable, discord.DiscordException, *NETWORK_ERRORS) as error:
@@ -246,17 +249,17 @@ class DiscordAdapter:
         )
         client = GatewayClient(gateway, message_content=not self._reduced)
         self._gateway = gateway
-        session = asyncio.create_task(client.run_session(self._token), name="discord-session")
-        watch = asyncio.create_task(self._watch(gateway), name="discord-watch")
-        try:
-            await asyncio.wait({session, watch}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (session, watch):
-                task.cancel()
-            await asyncio.wait({session, watch})
-            self._gateway = None
+        async with client:
+            session = asyncio.create_task(client.run_session(self._token), name="discord-session")
+            watch = asyncio.create_task(self._watch(gateway), name="discord-watch")
+            try:
+                await asyncio.wait({session, watch}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                self._gateway = None
+                watch.cancel()
+                await client.stop(session)
         for task in (session, watch):  # the error of either is the outcome
-            if not task.cancelled():
+            if task.done() and not task.cancelled():
                 task.result()
 
     async def _watch(self, gateway: GatewayHttp) -> None:

@@ -32,9 +32,10 @@ def first_snowflake(moment: datetime) -> int:
 
 
 def is_for_people(data: Payload, our_id: str) -> bool:
-    """Whether somebody said this: not ourselves, a webhook or the system (joins, pins, boosts)."""
+    """Whether somebody said this: not ourselves, a webhook, or the system (joins, pins, Discord's own notices)."""
     return (
         str(data["author"]["id"]) != our_id
+        and not data["author"].get("system")
         and data.get("webhook_id") is None
         and data.get("type", DEFAULT) in (DEFAULT, REPLY)
     )

@@ -49,6 +49,7 @@ class Timing:
     offline: float = 120.0  # not connected for so long: a new client
     servers: float = 10.0  # for the servers that READY announces
     post: float = 40.0  # for one post with all of its repeats
+    typing: float = 5.0  # later than this it would outlast the reply
 
 
 class SessionsExhausted(Exception):
@@ -170,7 +171,7 @@ class GatewayHttp(DiscordHttp):
     @property
     def connected(self) -> bool:
         """Whether every shard has a session."""
-        return sum(socket.ready and not socket.closed for socket in self._sockets) >= self.shards
+        return sum(socket.ready for socket in self._sockets) >= self.shards
 
     def socket_ready(self) -> None:
         self._dials_in_vain = 0
@@ -250,6 +251,12 @@ class GatewayClient(discord.AutoShardedClient):
 
         Raises TokenRefused or PlatformUnreachable at the door, later what discord.py raises.
         """
-        async with self:
-            await self.http.sign_in(token)
-            await self.connect()
+        await self.http.sign_in(token)
+        await self.connect()
+
+    async def stop(self, session: asyncio.Task[None]) -> None:
+        """End `run_session`. discord.py swallows a cancellation while it reconnects: closing ends its loop."""
+        await self.close()
+        while not session.done():
+            session.cancel()
+            await asyncio.wait({session}, timeout=self.http.timing.closing)

@@ -6,6 +6,7 @@ plain JSON, so a payload that the library's models do not understand cannot hurt
 
 import json
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -30,13 +31,18 @@ class DiscordHttp(HTTPClient):
         # The loop is an attribute that this part of the library stores and never uses.
         super().__init__(None, max_ratelimit_timeout=LONGEST_RATE_LIMIT_WAIT_SECONDS)  # type: ignore[arg-type]
         self._api_url = api_url.rstrip("/")
+        self.token_refused = False  # by the last request: it was reset, and an open gateway does not notice
 
     async def request(self, route: Route, **kwargs: Any) -> Any:
         route.url = self._api_url + route.url.removeprefix(Route.BASE)
         try:
             answer = await super().request(route, **kwargs)
+            self.token_refused = False
         except json.JSONDecodeError:  # a 204 that calls its empty body JSON
             return None
+        except discord.HTTPException as error:
+            self.token_refused = error.status == HTTPStatus.UNAUTHORIZED
+            raise
         return _read_json(answer) if isinstance(answer, str) else answer
 
     async def call(

@@ -19,7 +19,7 @@ from adapters.discord_commands import APPLICATION_COMMAND, acknowledge, answer_c
 from adapters.discord_events import is_for_people, read_message, read_text, reply_target
 from adapters.discord_http import NETWORK_ERRORS, DiscordHttp, Payload, describe
 from adapters.discord_lanes import Job, Lanes, until_done
-from adapters.discord_places import PLATFORM, TEXT_TYPES, Places
+from adapters.discord_places import PLATFORM, TEXT_TYPES, Place, Places, read_place
 
 log = logging.getLogger(__name__)
 
@@ -200,19 +200,22 @@ class Listener:
         channel_id = str(data["channel_id"])
         server_id = str(data["guild_id"]) if data.get("guild_id") is not None else None
         place = self._places.get(channel_id)
+        if place is None and data.get("channel"):  # an interaction brings it, even where the bot cannot look
+            place = read_place(data["channel"], server_id)
         if place is None and server_id is None and not ask:
             place = self._places.add({"id": channel_id, "type": 1})
-        if place is None:
-            try:
-                answer = await self._http.call("GET", "/channels/{channel_id}", channel_id=channel_id)
-                place = self._places.add(answer, server_id)
-            except (discord.DiscordException, *NETWORK_ERRORS) as error:
-                log.info(
-                    "channel_unknown", extra={"platform": PLATFORM, "channel": channel_id, "error": describe(error)}
-                )
-                kind = ChannelKind.GROUP if server_id else ChannelKind.PRIVATE
-                return Channel(platform=PLATFORM, address=channel_id, kind=kind, server=server_id)
-        return self._places.channel(place)
+        return self._places.channel(place or await self._ask_for_place(channel_id, server_id))
+
+    async def _ask_for_place(self, channel_id: str, server_id: str | None) -> Place:
+        try:
+            answer = await self._http.call("GET", "/channels/{channel_id}", channel_id=channel_id)
+            return self._places.add(answer, server_id)
+        except (discord.DiscordException, *NETWORK_ERRORS) as error:
+            log.info("channel_unknown", extra={"platform": PLATFORM, "channel": channel_id, "error": describe(error)})
+            unknown: Payload = {"id": channel_id, "type": 0}
+            if isinstance(error, discord.Forbidden | discord.NotFound):  # it will not become known by asking again
+                return self._places.add(unknown, server_id)
+            return read_place(unknown, server_id)
 
     async def _replies_to_us(self, data: Payload) -> bool:
         target = reply_target(data)

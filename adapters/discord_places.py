@@ -88,7 +88,7 @@ class Places:
 
     def add(self, data: Payload, server_id: str | None = None) -> Place:
         """Remember a channel object."""
-        place = _read_place(data, server_id)
+        place = read_place(data, server_id)
         self._places[place.id] = place
         return place
 
@@ -101,7 +101,7 @@ class Places:
     def channel(self, place: Place) -> Channel:
         """The port's view of a place."""
         thread = place.type in THREAD_TYPES
-        private = place.server_id is None and not thread
+        private = place.type in PRIVATE_TYPES
         kind = ChannelKind.PRIVATE if private else ChannelKind.THREAD if thread else ChannelKind.GROUP
         return Channel(
             platform=PLATFORM,
@@ -186,7 +186,9 @@ def _read_role(data: Payload) -> Role:
     return Role(str(data.get("name", "role")), int(data.get("permissions") or 0), str(bot_id) if bot_id else None)
 
 
-def _read_place(data: Payload, server_id: str | None) -> Place:
+def read_place(data: Payload, server_id: str | None) -> Place:
+    """A channel object of the API; `server_id` where the object names none."""
+
     def optional(key: str) -> str | None:
         value = data.get(key)
         return str(value) if value is not None else None

@@ -23,12 +23,16 @@ class RecordingSink:
     dead_letters: list[tuple[str, str]] = field(default_factory=list)  # event id, error
     known: dict[str, str] = field(default_factory=dict)  # what `last_seen` answers beside the messages
     answer: str | Exception | None = "done"  # to commands
+    order: list[str] = field(default_factory=list)  # ids of messages and names of commands as they came
+    may_tell: asyncio.Event = field(default_factory=asyncio.Event)  # cleared: `last_seen` waits
+    asked: asyncio.Event = field(default_factory=asyncio.Event)  # `last_seen` was called
     may_pass: asyncio.Event = field(default_factory=asyncio.Event)  # cleared: nothing is committed
     failures: int = 0  # so many calls raise
     _changes: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     def __post_init__(self) -> None:
         self.may_pass.set()
+        self.may_tell.set()
 
     @property
     def texts(self) -> list[str]:
@@ -39,6 +43,7 @@ class RecordingSink:
         self.deliveries.append(message.message_id)
         if message.message_id not in {kept.message_id for kept in self.messages}:
             self.messages.append(message)
+            self.order.append(message.message_id)
         await self._changed()
 
     async def edited(self, channel: Channel, message_id: str, text: str) -> None:
@@ -54,6 +59,7 @@ class RecordingSink:
     async def command(self, command: IncomingCommand) -> str | None:
         await self._commit()
         self.commands.append(command)
+        self.order.append(command.name)
         await self._changed()
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -75,6 +81,8 @@ class RecordingSink:
         await self._changed()
 
     async def last_seen(self, platform: str) -> Mapping[str, str]:
+        self.asked.set()
+        await self.may_tell.wait()
         newest = dict(self.known)
         for message in self.messages:
             address = message.channel.address

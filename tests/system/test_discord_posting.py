@@ -24,13 +24,10 @@ from adapters.discord import DiscordAdapter
 from adapters.discord_commands import ADMINS_ONLY, APOLOGY
 from adapters.discord_gateway import Timing
 from tests.servers.discord import DiscordServer
+from tests.servers.discord_adapter import QUICK, TOKEN, listening
 from tests.servers.discord_sink import RecordingSink
 from tests.servers.discord_world import Fault, cloudflare_limited, failing, rate_limited
 
-TOKEN = "discord-token"
-QUICK = Timing(
-    dial=5.0, closing=0.5, identify_pause=0.0, first_backoff=0.05, longest_backoff=0.2, servers=1.0, post=5.0
-)
 COMMANDS = (
     CommandSpec(name="help", description="What the bot can do"),
     CommandSpec(name="persona", description="Change the persona", argument="name", admin_only_in_groups=True),
@@ -240,6 +237,15 @@ async def test_an_unreadable_history_means_later(server: DiscordServer, adapter:
         await adapter.find_posted(part_for(server, first_tried_at=datetime.now(UTC)))
 
 
+async def test_a_token_that_was_reset_shows_in_the_status(server: DiscordServer, adapter: DiscordAdapter) -> None:
+    await adapter.identify()
+    server.token = "reset"
+    with pytest.raises(TryLater, match="401"):
+        await adapter.post(part_for(server))
+    assert "token" in adapter.status.detail
+    assert not adapter.status.ready
+
+
 async def test_typing_is_shown_and_its_failure_swallowed(server: DiscordServer, adapter: DiscordAdapter) -> None:
     await adapter.show_typing(part_for(server).channel)
     assert server.typing == [server.general.id]
@@ -250,31 +256,24 @@ async def test_typing_is_shown_and_its_failure_swallowed(server: DiscordServer, 
 
 async def test_posting_works_while_the_gateway_is_down(server: DiscordServer) -> None:
     server.accepting_gateway = False
-    adapter = DiscordAdapter(token=TOKEN, api_url=server.api_url, timing=QUICK)
-    listening = asyncio.create_task(adapter.listen(RecordingSink()))
-    await server.wait_until(lambda: server.refused_dials > 0)
-    await adapter.post(part_for(server))
+    async with listening(server, RecordingSink(), sessions=0) as adapter:
+        await server.wait_until(lambda: server.refused_dials > 0)
+        await adapter.post(part_for(server))
     assert len(server.posted) == 1
-    await adapter.close()
-    await asyncio.gather(listening, return_exceptions=True)
 
 
 async def test_a_channel_that_refused_is_back_when_somebody_writes_there(server: DiscordServer) -> None:
     sink = RecordingSink()
-    adapter = DiscordAdapter(token=TOKEN, api_url=server.api_url, timing=QUICK)
-    listening = asyncio.create_task(adapter.listen(sink))
-    await server.wait_for_sessions(1)
     private = Channel(platform="discord", address=server.dm.id, kind=ChannelKind.PRIVATE)
-    server.say(server.dm, "hello")
-    await sink.wait_for_texts("hello")
-    server.dm.refusal = (403, 50007, "Cannot send messages to this user")
-    with pytest.raises(ChannelRefused):
-        await adapter.post(OutgoingPart(channel=private, text="hi", nonce="1"))
-    server.say(server.dm, "unblocked you")
-    await sink.wait_for_texts("unblocked you")
+    async with listening(server, sink) as adapter:
+        server.say(server.dm, "hello")
+        await sink.wait_for_texts("hello")
+        server.dm.refusal = (403, 50007, "Cannot send messages to this user")
+        with pytest.raises(ChannelRefused):
+            await adapter.post(OutgoingPart(channel=private, text="hi", nonce="1"))
+        server.say(server.dm, "unblocked you")
+        await sink.wait_for_texts("unblocked you")
     assert sink.back == [private]
-    await adapter.close()
-    await asyncio.gather(listening, return_exceptions=True)
 
 
 async def test_identify_names_the_bot_and_invites_it(server: DiscordServer, adapter: DiscordAdapter) -> None:
@@ -308,25 +307,18 @@ async def test_identify_refuses_a_wrong_token(server: DiscordServer) -> None:
 async def commanded(server: DiscordServer) -> AsyncIterator[RecordingSink]:
     """A listening adapter with commands, after it has registered them."""
     sink = RecordingSink()
-    adapter = DiscordAdapter(token=TOKEN, api_url=server.api_url, timing=QUICK, commands=COMMANDS)
-    listening = asyncio.create_task(adapter.listen(sink))
-    await server.wait_until(lambda: len(server.commands) == len(COMMANDS))
-    yield sink
-    await adapter.close()
-    await asyncio.gather(listening, return_exceptions=True)
-    assert server.violations == []
+    async with listening(server, sink, commands=COMMANDS):
+        await server.wait_until(lambda: len(server.commands) == len(COMMANDS))
+        yield sink
 
 
 async def test_commands_are_registered_only_when_they_changed(server: DiscordServer, commanded: RecordingSink) -> None:
     assert [command["name"] for command in server.commands] == ["help", "persona"]
     assert [command["default_member_permissions"] for command in server.commands] == [None, str(MANAGE_GUILD)]
-    for number in (2, 3):
-        adapter = DiscordAdapter(token=TOKEN, api_url=server.api_url, timing=QUICK, commands=COMMANDS)
-        listening = asyncio.create_task(adapter.listen(RecordingSink()))
-        await server.wait_until(lambda number=number: server.count_requests("list_application_commands") == number)
-        await server.wait_for_sessions(number)
-        await adapter.close()
-        await asyncio.gather(listening, return_exceptions=True)
+    async with listening(server, RecordingSink(), sessions=2, commands=COMMANDS):
+        await server.wait_until(lambda: server.count_requests("list_application_commands") == 2)
+        interaction = server.interact("help")  # two more requests: the registration's would have come before
+        await asyncio.wait_for(interaction.answered.wait(), 5)
     assert server.count_requests("bulk_set_application_commands") == 1
 
 
@@ -335,7 +327,8 @@ async def test_a_command_is_acknowledged_at_once_though_the_store_is_slow(
 ) -> None:
     commanded.may_pass.clear()
     commanded.answer = "All of it @everyone"
-    server.say(server.general, "a message in front")
+    commanded.failures = 1  # even a message that must be repeated stays in front
+    message = server.say(server.general, "a message in front")
     interaction = server.interact("persona", "pirate", permissions=MANAGE_GUILD)
     await server.wait_until(lambda: interaction.acknowledged_after is not None)
     assert interaction.acknowledged_after is not None
@@ -348,7 +341,7 @@ async def test_a_command_is_acknowledged_at_once_though_the_store_is_slow(
     assert answer["flags"] & 1 << 6
     (command,) = commanded.commands
     assert (command.name, command.arguments, command.author.is_admin) == ("persona", "pirate", True)
-    assert commanded.texts == ["a message in front"]
+    assert commanded.order == [message["id"], "persona"]
 
 
 async def test_a_command_in_private_names_its_user(server: DiscordServer, commanded: RecordingSink) -> None:
@@ -363,6 +356,16 @@ async def test_a_command_for_admins_is_refused_to_others(server: DiscordServer, 
     await asyncio.wait_for(interaction.answered.wait(), 5)
     assert interaction.answers[0]["content"] == ADMINS_ONLY
     assert commanded.commands == []
+
+
+async def test_a_command_where_the_bot_is_not_is_answered(server: DiscordServer, commanded: RecordingSink) -> None:
+    elsewhere = server.add_channel(server.guild, "unseen")
+    del server.channels[elsewhere.id]
+    interaction = server.interact("help", channel=elsewhere)
+    await asyncio.wait_for(interaction.answered.wait(), 5)
+    (command,) = commanded.commands
+    assert (command.channel.kind, command.channel.server) == (ChannelKind.GROUP, server.guild.id)
+    assert server.count_requests("get_channel") == 0
 
 
 async def test_a_failed_command_apologises_without_internals(server: DiscordServer, commanded: RecordingSink) -> None:

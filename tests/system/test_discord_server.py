@@ -12,7 +12,7 @@ from tests.servers.discord import DiscordServer
 
 TOKEN = "discord-token"
 HEADERS = {"Authorization": f"Bot {TOKEN}", "User-Agent": "DiscordBot (tests, 1)", "Content-Type": "application/json"}
-QUIET = {"parse": []}
+QUIET: dict[str, Any] = {"parse": []}
 
 
 @pytest.fixture

@@ -106,6 +106,7 @@ def test_a_forwarded_message_answers_nobody() -> None:
         ({"type": 19}, True),
         ({"author": {"id": BOB, "bot": True}}, True),
         ({"author": {"id": US}}, False),
+        ({"author": {"id": BOB, "system": True}}, False),
         ({"webhook_id": "1"}, False),
         ({"type": 7}, False),
     ],

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ async def test_a_lane_keeps_its_order_and_repeats_what_fails() -> None:
 
     finished = asyncio.Event()
     for number in range(4):
-        await lanes.put("a", lambda number=number: job(number))
+        await lanes.put("a", partial(job, number))
 
     async def finish() -> None:
         finished.set()
@@ -50,7 +51,7 @@ async def test_a_full_lane_waits_and_loses_nothing() -> None:
         await gate.wait()
         done.append(number)
 
-    puts = [asyncio.create_task(lanes.put("a", lambda number=number: job(number))) for number in range(10)]
+    puts = [asyncio.create_task(lanes.put("a", partial(job, number))) for number in range(10)]
     other = asyncio.Event()
 
     async def set_other() -> None:
@@ -104,6 +105,13 @@ def test_backfill_reads_known_channels_and_those_with_news() -> None:
     )
     known = {"1": 450, "2": 400, "77": 10}  # the last is a direct message: nothing tells of its news
     assert choose_channels(known, places, lambda server: True, oldest=0) == {"1": 450, "77": 10, "3": 450}
+
+
+def test_a_new_session_makes_the_old_ones_newest_ids_unknown() -> None:
+    places = server_with({"id": "1", "type": 0, "last_message_id": "400"})
+    assert choose_channels({"1": 450}, places, lambda server: True, oldest=0) == {}
+    places.apply("READY", {"guilds": [{"id": "9", "unavailable": True}]})
+    assert choose_channels({"1": 450}, places, lambda server: True, oldest=0) == {"1": 450}
 
 
 def test_backfill_reads_nothing_that_is_too_old() -> None:

@@ -1,6 +1,7 @@
 """The command line. Imports nothing heavy: each command fetches what it needs."""
 
 import asyncio
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -20,13 +21,34 @@ _PLATFORMS = click.Choice(["telegram", "discord", "worker"])
 click.UsageError.exit_code = int(Exit.USAGE)
 
 
+_ELSEWHERE = {
+    "bench": "bot.bench",
+    "train": "bot.training.commands",
+    "train-ranker": "bot.training.commands",
+}
+
+
+class _Commands(click.Group):
+    """Commands of other modules, imported when they are called for: `--help` shall not wait for them."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted([*super().list_commands(context), *_ELSEWHERE])
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        module = _ELSEWHERE.get(name)
+        if module is None:
+            return super().get_command(context, name)
+        command: click.Command = getattr(importlib.import_module(module), name.replace("-", "_"))
+        return command
+
+
 def _fail(message: str, code: Exit) -> NoReturn:
     """End with a message for a mistake that can be put right, and no traceback."""
     click.echo(message, err=True)
     sys.exit(code)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="banter", prog_name="banter")
 @click.option(
     "--config",
@@ -285,15 +307,6 @@ def _with_store(config_path: Path, work: Any) -> None:
     except StoreError as error:
         _fail(str(error), Exit.STORE)
 
-
-def _add_training_commands() -> None:
-    from bot.training.commands import train, train_ranker
-
-    main.add_command(train)
-    main.add_command(train_ranker)
-
-
-_add_training_commands()
 
 if __name__ == "__main__":
     main()

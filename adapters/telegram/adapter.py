@@ -1,7 +1,7 @@
 """The Telegram adapter: long polling or webhook in, messages out, one Bot API server, one token.
 
-`telegram_client` talks to the server, `telegram_parse` reads updates, `telegram_delivery` hands them to the sink,
-`telegram_poll` and `telegram_webhook` fetch them. Nothing here knows what a reply is made of.
+`client` talks to the server, `parse` reads updates, `delivery` hands them to the sink,
+`poll` and `webhook` fetch them. Nothing here knows what a reply is made of.
 """
 
 import asyncio

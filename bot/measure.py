@@ -1,0 +1,253 @@
+"""What this machine can do, measured: behind `banter bench`.
+
+`measure_overhead` sends messages through intake, store, worker and outbox with a model that answers at once, and reports the
+time from an adapter's event to its post. `measure_model` lets the configured model answer chats, one and many at a time.
+"""
+
+import asyncio
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from adapters.base import (
+    AdapterStatus,
+    Author,
+    Channel,
+    ChannelKind,
+    Identity,
+    IncomingMessage,
+    OutgoingPart,
+    Receipt,
+    Sink,
+)
+from bot.config import Config, RankerHead
+from bot.context import Context
+from bot.generator.candidates import Candidate, GenerationRequest
+from bot.generator.dialects.base import Utterance
+from bot.intake import Intake
+from bot.models import Models
+from bot.post import Poster
+from bot.reload import LiveConfig
+from bot.reply import Ports, compose_reply
+from bot.safety import Moderators
+from bot.worker import Worker
+from storage import migrate
+from storage.store import Store
+
+CHATS = 200
+_SETTINGS = """
+triggers: {quiet_time: "0s"}
+limits: {user: "1000000/min", channel: "1000000/min", queue_per_channel: 1000, queue_total: 1000000}
+decoding: {default: {candidates: 8}}
+"""
+_QUESTIONS = (
+    "hi, how are you?",
+    "what did you do today?",
+    "I had pasta for lunch and it was great",
+    "do you like cats or dogs better?",
+    "my boss is annoying me again",
+    "have you seen any good films lately?",
+    "I can't decide what to cook tonight",
+    "it rains here all week",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overhead:
+    """Times from event to post at one rate. `sent_per_second` is what was reached, not what was asked for."""
+
+    rate: int
+    messages: int
+    sent_per_second: float
+    p50_ms: float
+    p99_ms: float
+
+
+class LoopbackAdapter:
+    """A platform that says what it is told and notes when it is answered."""
+
+    platform = "loopback"
+    typing_interval = timedelta(seconds=5)
+
+    def __init__(self) -> None:
+        self.answered_at: dict[str, float] = {}
+
+    @property
+    def status(self) -> AdapterStatus:
+        return AdapterStatus(ready=True, detail="measuring")
+
+    async def identify(self) -> Identity:
+        return Identity(id="loopback", name="loopback")
+
+    async def listen(self, sink: Sink) -> None:
+        return None
+
+    def split(self, text: str) -> list[str]:
+        return [text]
+
+    async def post(self, part: OutgoingPart) -> Receipt:
+        self.answered_at[str(part.reply_to)] = time.perf_counter()
+        return Receipt(part.nonce)
+
+    async def find_posted(self, part: OutgoingPart) -> Receipt | None:
+        return None
+
+    async def show_typing(self, channel: Channel) -> None:
+        return None
+
+    async def close(self) -> None:
+        return None
+
+
+@dataclass(slots=True)
+class _Instant:
+    """A model that needs no time: eight ready candidates, so that all that is left is ours."""
+
+    revision: str = "instant"
+    busy_since: float | None = None
+    ranker_revisions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def generator(self) -> "_Instant":
+        return self
+
+    @property
+    def batcher(self) -> "_Instant":
+        return self
+
+    def encode(self, context: Context, max_tokens: int, max_new_tokens: int) -> tuple[int, ...]:
+        return tuple(range(32))
+
+    async def generate(self, request: GenerationRequest) -> Sequence[Candidate]:
+        return [
+            Candidate(token_ids=tuple(range(12)), text=f"That is answer number {number}.", log_prob=-9.0, finished=True)
+            for number in range(request.decoding.candidates)
+        ]
+
+    async def score(self, head: RankerHead, turns: Sequence[str], replies: Sequence[str]) -> Sequence[float] | None:
+        return [1.0 / (place + 1) for place in range(len(replies))]
+
+
+async def measure_overhead(url: str | None, rates: Sequence[int], seconds: float) -> list[Overhead]:
+    """The overhead at each rate (messages a second), on a fresh SQLite file or on the given database."""
+    with tempfile.TemporaryDirectory() as folder:
+        config_path = Path(folder) / "config.yaml"
+        config_path.write_text(_SETTINGS)
+        store = Store.open(url or "sqlite:///bench.db", base=Path(folder))
+        worker_store = Store.open(url or "sqlite:///bench.db", base=Path(folder))
+        try:
+            await asyncio.to_thread(migrate.migrate, store.engines, store.where)
+            return await _with_parts(store, worker_store, LiveConfig(config_path), rates, seconds)
+        finally:
+            await store.close()
+            await worker_store.close()
+
+
+async def _with_parts(
+    store: Store, worker_store: Store, live: LiveConfig, rates: Sequence[int], seconds: float
+) -> list[Overhead]:
+    adapter = LoopbackAdapter()
+    intake = Intake(store, live, Moderators())
+    worker = Worker(worker_store, live, _Instant(), "bench-worker")  # type: ignore[arg-type]
+    poster = Poster(store, adapter, "bench-poster", at_most_once=lambda: False)
+    loop = asyncio.get_running_loop()
+
+    def woken(_topic: str) -> None:
+        loop.call_soon_threadsafe(worker.wake)
+        loop.call_soon_threadsafe(poster.wake)
+
+    store.on_commit(woken)
+    worker_store.on_commit(woken)
+    tasks = [asyncio.create_task(worker.run()), asyncio.create_task(poster.run())]
+    try:
+        return [await _at_rate(intake, adapter, rate, seconds) for rate in rates]
+    finally:
+        worker.stop()
+        await poster.drain(timedelta(seconds=1))
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _at_rate(intake: Intake, adapter: LoopbackAdapter, rate: int, seconds: float) -> Overhead:
+    count = max(10, round(rate * seconds))
+    asked_at: dict[str, float] = {}
+    run = time.time_ns()
+    began = time.perf_counter()
+    sending = set()
+    for number in range(count):
+        delay = began + number / rate - time.perf_counter()
+        if delay > 0:
+            await asyncio.sleep(delay)
+        message_id = str(run + number)
+        asked_at[message_id] = time.perf_counter()
+        sending.add(asyncio.create_task(intake.message(_message(message_id, number))))
+    await asyncio.gather(*sending)
+    sent_in = time.perf_counter() - began
+    async with asyncio.timeout(120):
+        while not asked_at.keys() <= adapter.answered_at.keys():
+            await asyncio.sleep(0.02)
+    times = sorted((adapter.answered_at[one] - asked) * 1000 for one, asked in asked_at.items())
+    return Overhead(
+        rate=rate,
+        messages=count,
+        sent_per_second=round(count / sent_in, 1),
+        p50_ms=round(statistics.median(times), 1),
+        p99_ms=round(times[min(len(times) - 1, int(len(times) * 0.99))], 1),
+    )
+
+
+def _message(message_id: str, number: int) -> IncomingMessage:
+    chat = str(number % CHATS)
+    return IncomingMessage(
+        channel=Channel(platform="loopback", address=chat, kind=ChannelKind.PRIVATE),
+        message_id=message_id,
+        author=Author(id=chat),
+        text=_QUESTIONS[number % len(_QUESTIONS)],
+        sent_at=datetime.now(UTC),
+        complete=True,
+    )
+
+
+async def measure_model(config: Config, chats: Sequence[int], repeats: int) -> dict[int, float]:
+    """Median seconds for one round of answers (generated and ranked) at each number of simultaneous chats."""
+    models = await asyncio.to_thread(Models.load, config)
+    settings = config.general_settings()
+    moderator = Moderators().of(settings)
+    ports = Ports(
+        encode=lambda context: models.encode(context, settings.history.tokens, settings.decoding.max_new_tokens),
+        generate=models.generate,
+        score=models.score,
+    )
+
+    async def one(number: int) -> None:
+        said = _QUESTIONS[number % len(_QUESTIONS)]
+        context = Context(utterances=[Utterance(1, said)], said=said, earlier_replies=())
+        await compose_reply(context, settings, moderator, ports, seed=number)
+
+    times: dict[int, list[float]] = {count: [] for count in chats}
+    await one(0)
+    for repeat in range(repeats):
+        for count in chats:
+            began = time.perf_counter()
+            await asyncio.gather(*(one(repeat * 1000 + number) for number in range(count)))
+            times[count].append(time.perf_counter() - began)
+    models.close()
+    return {count: statistics.median(measured) for count, measured in times.items()}
+
+
+def machine() -> str:
+    """This machine in a line."""
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return f"{name}, {os.cpu_count()} cores, Python {platform.python_version()}"

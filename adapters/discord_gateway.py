@@ -43,6 +43,7 @@ class Timing:
     dial: float = 15.0  # until a WebSocket must be open
     silence: float = 60.0  # nothing received, not even a heartbeat's answer: the connection is dead
     closing: float = 3.0  # for the closing handshake
+    settled: float = 10.0  # a connection that lived so long is followed by the next without a pause
     identify_pause: float = 5.0  # Discord takes one IDENTIFY in 5 s
     first_backoff: float = 1.0
     longest_backoff: float = 60.0
@@ -78,11 +79,12 @@ class GatewaySocket:
     Dispatched events go to `receive_event`, in order; discord.py sees their sequence numbers only.
     """
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse, link: "GatewayHttp") -> None:
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, address: URL, link: "GatewayHttp") -> None:
         self._socket = socket
         self._link = link
         self._decompressor = _ActiveDecompressionContext()
-        self.ready = False  # READY or RESUMED came
+        self.address = address
+        self.ready_at: float | None = None  # when READY or RESUMED came, on the loop's clock
 
     @property
     def closed(self) -> bool:
@@ -96,7 +98,6 @@ class GatewaySocket:
         await self._socket.send_str(data)
 
     async def close(self, *, code: int = 4000) -> None:
-        self.ready = False
         self._link.socket_closed(self)
         try:
             async with asyncio.timeout(self._link.timing.closing):
@@ -109,7 +110,6 @@ class GatewaySocket:
         while True:
             frame = await self._socket.receive(timeout=timeout)
             if frame.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
-                self.ready = False
                 self._link.socket_closed(self)
                 return frame
             try:
@@ -133,7 +133,7 @@ class GatewaySocket:
         if not isinstance(data, dict):
             data = {}
         if event in ("READY", "RESUMED"):
-            self.ready = True
+            self.ready_at = asyncio.get_running_loop().time()
             self._link.socket_ready()
         await self._link.receive_event(str(event), data)
         known: Payload = {}
@@ -165,21 +165,27 @@ class GatewayHttp(DiscordHttp):
         self.problem = "connecting"  # why there is no connection, for the status
         self._changed = changed
         self._sockets: list[GatewaySocket] = []
-        self._dials_in_vain = 0
+        self._failures = 0  # in a row: dials in vain, and connections that did not live long
         self._dead_addresses: set[str] = set()
 
     @property
     def connected(self) -> bool:
         """Whether every shard has a session."""
-        return sum(socket.ready for socket in self._sockets) >= self.shards
+        return sum(socket.ready_at is not None for socket in self._sockets) >= self.shards
 
     def socket_ready(self) -> None:
-        self._dials_in_vain = 0
+        self._dead_addresses.clear()
         self._changed()
 
     def socket_closed(self, socket: GatewaySocket) -> None:
         if socket in self._sockets:
             self._sockets.remove(socket)
+            if socket.ready_at is None:
+                self._count_failure(socket.address)
+            elif asyncio.get_running_loop().time() - socket.ready_at < self.timing.settled:
+                self._failures += 1  # sessions are counted by the day: no haste with one that ends at once
+            else:
+                self._failures = 0
             code = socket.close_code
             self.problem = "connection lost" if code is None else f"connection closed (code {code})"
             self._changed()
@@ -192,7 +198,8 @@ class GatewayHttp(DiscordHttp):
             answer = await self.call("GET", "/gateway")
         limit = answer.get("session_start_limit") or {}
         self.shards = int(answer.get("shards") or 1)
-        if int(limit.get("remaining", self.shards)) < self.shards:
+        remaining = limit.get("remaining")
+        if remaining is not None and int(remaining) < self.shards:
             raise SessionsExhausted(float(limit.get("reset_after", 0)) / 1000)
         self.gateway = URL(answer["url"])
         return self.shards, str(self.gateway), limit
@@ -200,31 +207,33 @@ class GatewayHttp(DiscordHttp):
     async def ws_connect(self, url: str, *, compress: int = 0) -> aiohttp.ClientWebSocketResponse:
         """Dial until somebody answers; discord.py bounds it with a time limit of its own."""
         while True:
-            await asyncio.sleep(backoff(self._dials_in_vain, self.timing))
+            await asyncio.sleep(backoff(self._failures, self.timing))
             address = self._choose_address(URL(url))
-            self._dials_in_vain += 1
             try:
                 async with asyncio.timeout(self.timing.dial):
-                    socket = GatewaySocket(await super().ws_connect(str(address), compress=compress), self)
+                    dialled = await super().ws_connect(str(address), compress=compress)
             except NETWORK_ERRORS as error:
+                self._count_failure(address)
                 self.problem = f"the gateway does not answer: {describe(error)}"
                 log.warning(
                     "gateway_unreachable",
                     extra={"platform": "discord", "host": address.host, "error": type(error).__name__},
                 )
                 continue
+            socket = GatewaySocket(dialled, address, self)
             self._sockets.append(socket)
             return cast(aiohttp.ClientWebSocketResponse, socket)
 
     def _choose_address(self, wanted: URL) -> URL:
-        """discord.py falls back to Discord's own gateway; ours is the one that the API named. A resume address
-        is tried once: when it was dialled in vain, the next attempt goes to the gateway."""
-        place = _place(wanted)
-        if place in (_place(self.gateway), _place(DiscordWebSocket.DEFAULT_GATEWAY)):
-            return self.gateway.with_query(wanted.query)
-        if self._dials_in_vain:
-            self._dead_addresses.add(place)
-        return self.gateway.with_query(wanted.query) if place in self._dead_addresses else wanted
+        """discord.py falls back to Discord's own gateway; ours is the one that the API named."""
+        elsewhere = {_place(DiscordWebSocket.DEFAULT_GATEWAY), *self._dead_addresses}
+        return self.gateway.with_query(wanted.query) if _place(wanted) in elsewhere else wanted
+
+    def _count_failure(self, address: URL) -> None:
+        """A resume address is tried once in vain; after that the gateway itself is dialled."""
+        self._failures += 1
+        if _place(address) != _place(self.gateway):
+            self._dead_addresses.add(_place(address))
 
 
 class GatewayClient(discord.AutoShardedClient):

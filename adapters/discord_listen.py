@@ -181,6 +181,7 @@ class Listener:
     async def _interaction(self, data: Payload) -> None:
         if data.get("type") != APPLICATION_COMMAND:
             return
+        data.setdefault("application_id", self._our_id)
         # First of all, and beside whatever the channel is busy with: Discord waits 3 s.
         acknowledged = self._background(acknowledge(self._http, data))
 

@@ -70,6 +70,7 @@ class DiscordServer:
         self.answering_heartbeats = True
         self.minimal = False  # as small servers are: READY with little in it, no limits, no compression
         self.accepting_gateway = True
+        self.greeting = True  # False: the gateway accepts and says nothing
         self.resume_url: str | None = None  # None: the gateway's own
         self.replay_overlap = 0  # events that RESUME repeats although the client had them
         # What the gateway saw
@@ -381,6 +382,10 @@ class DiscordServer:
         for connection in list(self._connections):
             await connection.send({"op": INVALID_SESSION, "d": False})
 
+    @property
+    def connected(self) -> int:
+        return len(self._connections)
+
     async def _accept(self, request: web.Request) -> web.StreamResponse:
         if not self.accepting_gateway:
             self.refused_dials += 1
@@ -393,6 +398,7 @@ class DiscordServer:
         compress = request.query.get("compress") == "zlib-stream" and not self.minimal
         connection = Connection(self, socket, compress)
         self._connections.add(connection)
+        self.changed()
         try:
             await connection.serve()
         finally:

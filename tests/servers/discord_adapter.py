@@ -14,6 +14,7 @@ TOKEN = "discord-token"
 QUICK = Timing(
     dial=5.0,
     closing=0.5,
+    settled=0.0,
     identify_pause=0.0,
     first_backoff=0.05,
     longest_backoff=0.2,

@@ -78,6 +78,9 @@ class Connection:
 
     async def serve(self) -> None:
         interval = self.server.heartbeat_seconds
+        if not self.server.greeting:
+            await self.socket.receive()
+            return
         await self.send({"op": HELLO, "t": None, "s": None, "d": {"heartbeat_interval": int(interval * 1000)}})
         try:
             while True:

@@ -1,6 +1,7 @@
 """The connection to Discord comes back after everything that time can heal, and ends with what it cannot."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -233,9 +234,73 @@ async def test_two_shards_hear_their_servers_and_private_messages(server: Discor
     assert sorted(identify["shard"] for identify in server.identified) == [[0, 2], [1, 2]]
 
 
+async def test_a_gateway_that_says_nothing_does_not_hold_up_the_end(server: DiscordServer, sink: RecordingSink) -> None:
+    server.greeting = False
+    adapter = DiscordAdapter(token=TOKEN, api_url=server.api_url)
+    task = asyncio.create_task(adapter.listen(sink))
+    await server.wait_until(lambda: server.connected == 1)
+    async with asyncio.timeout(5):
+        await adapter.close()
+        await task
+
+
+async def test_connections_that_end_at_once_are_dialled_with_growing_pauses(
+    server: DiscordServer, sink: RecordingSink
+) -> None:
+    timing = replace(QUICK, settled=60.0, first_backoff=0.05, longest_backoff=5.0)
+    clock = asyncio.get_running_loop().time
+    moments = []
+    async with listening(server, sink, timing=timing):
+        for number in range(1, 5):
+            await server.drop_gateway()
+            dropped = clock()
+            await server.wait_until(lambda number=number: len(server.resumed) == number)
+            moments.append(clock() - dropped)
+    assert moments[3] > 0.2  # 0.05 s doubled three times, at least half of it
+    assert moments[3] > moments[0]
+
+
 async def test_closing_twice_is_safe(server: DiscordServer, sink: RecordingSink) -> None:
     async with listening(server, sink) as adapter:
         await adapter.close()
         await adapter.close()
     assert not adapter.status.ready
     assert server.sessions == {}
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_whatever_happens_to_the_connection_everything_is_heard_once_and_in_order(
+    server: DiscordServer, sink: RecordingSink, seed: int
+) -> None:
+    chance = random.Random(seed)
+    channels = [server.general, server.dm, server.add_thread(server.general, "aside", server.alice)]
+    said: dict[str, list[str]] = {channel.id: [] for channel in channels}
+
+    def say_something() -> None:
+        channel = chance.choice(channels)
+        said[channel.id].append(server.say(channel, "words")["id"])
+
+    troubles = [
+        server.drop_gateway,
+        server.ask_to_reconnect,
+        server.invalidate_sessions,
+        lambda: server.close_gateway(4009),
+        lambda: server.close_gateway(1000),
+        lambda: server.send_raw("{ no JSON"),
+    ]
+    async with listening(server, sink, backfill_per_channel=1000):
+        for channel in channels:  # a private channel that nobody has spoken in is unknown to a new session
+            said[channel.id].append(server.say(channel, "first")["id"])
+        await sink.wait_until(lambda: len(sink.messages) == len(channels))
+        for _ in range(12):
+            for _ in range(chance.randrange(8)):
+                say_something()
+            await chance.choice(troubles)()
+            say_something()
+            if chance.random() < 0.5:
+                await server.wait_until(lambda: server.connected > 0 and bool(server.sessions))
+        total = sum(map(len, said.values()))
+        await sink.wait_until(lambda: len(sink.messages) == total)
+    for channel in channels:
+        heard = [message.message_id for message in sink.messages if message.channel.address == channel.id]
+        assert heard == said[channel.id]

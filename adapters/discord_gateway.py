@@ -48,7 +48,7 @@ class Timing:
     first_backoff: float = 1.0
     longest_backoff: float = 60.0
     offline: float = 120.0  # not connected for so long: a new client
-    servers: float = 10.0  # for the servers that READY announces
+    servers: float = 2.0  # for the next of the servers that READY announces
     post: float = 40.0  # for one post with all of its repeats
     typing: float = 5.0  # later than this it would outlast the reply
 

@@ -37,7 +37,7 @@ class Session:
     catch_up: CatchUp
     members: set[str]  # servers that we are in: another GUILD_CREATE is an invitation just accepted
     awaited: set[str]  # servers announced by READY that have not come yet
-    complete: asyncio.Event
+    arrival: asyncio.Event  # of a server that was awaited
 
 
 class Listener:
@@ -256,8 +256,6 @@ class Listener:
             is_ours=partial(_belongs_to, shard, self._shards),
         )
         session = Session(catch_up, {str(guild["id"]) for guild in guilds}, awaited, asyncio.Event())
-        if not awaited:
-            session.complete.set()
         self._sessions[shard] = session
         self._background(self._catch_up(session))
         if not self._commands_stand and self._commands:
@@ -269,9 +267,11 @@ class Listener:
 
     async def _catch_up(self, session: Session) -> None:
         try:
-            async with asyncio.timeout(self._servers_seconds):
-                await session.complete.wait()
-        except TimeoutError:
+            while session.awaited:
+                async with asyncio.timeout(self._servers_seconds):
+                    await session.arrival.wait()
+                session.arrival.clear()
+        except TimeoutError:  # a server in an outage comes when it is over
             log.info("servers_missing", extra={"platform": PLATFORM, "servers": len(session.awaited)})
         for channel_id in await session.catch_up.plan():
             await self._lanes.put(channel_id, partial(session.catch_up.channel, channel_id))
@@ -291,8 +291,7 @@ class Listener:
         if session is None:
             return
         session.awaited.discard(server_id)
-        if not session.awaited:
-            session.complete.set()
+        session.arrival.set()
         if event == "GUILD_DELETE":
             if not data.get("unavailable"):
                 session.members.discard(server_id)

@@ -61,6 +61,7 @@ class DiscordServer:
         self.commands: list[Json] = []
         self.interactions: dict[str, Interaction] = {}
         # Settings that tests change
+        self.in_outage: list[Guild] = []  # announced by READY, but not sent
         self.privileged_intents = MESSAGE_CONTENT  # enabled in the portal
         self.shards = 1
         self.session_starts = 1000
@@ -331,7 +332,7 @@ class DiscordServer:
                 "application": {"id": self.bot.id, "flags": 0},
             },
         )
-        for guild in guilds:
+        for guild in [guild for guild in guilds if guild not in self.in_outage]:
             await dispatch(session, "GUILD_CREATE", self.guild_json(guild))
         self.changed()
 

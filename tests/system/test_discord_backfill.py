@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from adapters.base import ChannelKind
 from tests.servers.discord import DiscordServer
-from tests.servers.discord_adapter import TOKEN, listening
+from tests.servers.discord_adapter import QUICK, TOKEN, listening
 from tests.servers.discord_sink import RecordingSink
 from tests.servers.discord_world import Fault, failing, new_id
 
@@ -110,6 +111,21 @@ async def test_a_slow_history_comes_before_what_is_said_meanwhile(server: Discor
         released.set()
         await sink.wait_for_texts("missed", "live")
     assert sink.texts == ["elsewhere", "missed", "live"]
+
+
+async def test_a_server_in_an_outage_holds_up_nobody(server: DiscordServer, sink: RecordingSink) -> None:
+    server.in_outage.append(server.add_guild("Away"))
+    sink.known = {server.general.id: new_id(datetime.now(UTC) - timedelta(minutes=1))}
+    server.say(server.general, "missed")
+    async with listening(server, sink, timing=replace(QUICK, servers=0.2)):
+        server.say(server.general, "live")
+        await sink.wait_for_texts("missed", "live")
+        assert sink.back == []
+        server.emit("GUILD_CREATE", server.guild_json(server.in_outage[0]))  # over, and no invitation
+        server.say(server.general, "later")
+        await sink.wait_for_texts("later")
+    assert sink.texts == ["missed", "live", "later"]
+    assert sink.back == []
 
 
 async def test_what_is_said_before_the_gap_is_known_waits_for_it(server: DiscordServer, sink: RecordingSink) -> None:

@@ -79,10 +79,15 @@ class Conversations(RuleBasedStateMachine):
 
         return list(self.run(look))
 
-    @rule(channel=channels, quiet=st.sampled_from([0, 2]), again=st.booleans())
-    def say(self, channel: Channel, quiet: int, again: bool) -> None:
-        if not again or not self.message_id:
+    @rule(said=st.lists(st.tuples(channels, st.sampled_from([0, 0, 2])), min_size=1, max_size=6), again=st.booleans())
+    def say(self, said: list[tuple[Channel, int]], again: bool) -> None:
+        for channel, quiet in said:
             self.message_id += 1
+            self.receive(channel, quiet)
+        if again:  # the platform delivers the last one twice
+            self.receive(*said[-1])
+
+    def receive(self, channel: Channel, quiet: int) -> None:
         message = NewMessage(
             channel=channel,
             message_id=str(self.message_id),
@@ -95,7 +100,7 @@ class Conversations(RuleBasedStateMachine):
             trigger="private",
             quiet_time=timedelta(seconds=quiet),
             forget_after=timedelta(hours=12),
-            queue=QueueLimits(channel=4, total=9),
+            queue=QueueLimits(channel=6, total=14),
             config_revision="c",
         )
         self.run(inbox.add_message, message)
@@ -104,7 +109,7 @@ class Conversations(RuleBasedStateMachine):
     def wait(self, seconds: int) -> None:
         self.clock.advance(seconds=seconds)
 
-    @rule(target=leased, idle=st.booleans(), limit=st.integers(1, 3))
+    @rule(target=leased, idle=st.booleans(), limit=st.integers(1, 6))
     def lease(self, idle: bool, limit: int) -> list[LeasedTurn]:
         return list(self.run(turns.lease_turns, "w", limit, LEASE, idle=idle).turns)
 
@@ -128,7 +133,7 @@ class Conversations(RuleBasedStateMachine):
     def stay_alive(self, held: list[LeasedTurn]) -> None:
         assert self.run(turns.extend_leases, held, LEASE) <= {turn.id for turn in held}
 
-    @rule(target=posting, limit=st.integers(1, 3))
+    @rule(target=posting, limit=st.integers(1, 6))
     def lease_replies(self, limit: int) -> list[LeasedReply]:
         return list(self.run(outbox.lease_replies, "telegram", "p", limit, LEASE))
 
@@ -201,8 +206,8 @@ class Conversations(RuleBasedStateMachine):
 
 TestConversations = Conversations.TestCase
 TestConversations.settings = settings(
-    max_examples=15,
-    stateful_step_count=25,
+    max_examples=25,
+    stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

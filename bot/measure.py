@@ -1,7 +1,8 @@
 """What this machine can do, measured: behind `banter bench`.
 
-`measure_overhead` sends messages through intake, store, worker and outbox with a model that answers at once, and reports the
-time from an adapter's event to its post. `measure_model` lets the configured model answer chats, one and many at a time.
+`measure_overhead` sends messages through intake, store, worker and outbox with a model that answers at once, and
+reports the time from an adapter's event to its post. `measure_model` lets the configured model answer chats, one and
+many at a time.
 """
 
 import asyncio
@@ -218,7 +219,7 @@ def _message(message_id: str, number: int) -> IncomingMessage:
 async def measure_model(config: Config, chats: Sequence[int], repeats: int) -> dict[int, float]:
     """Median seconds for one round of answers (generated and ranked) at each number of simultaneous chats."""
     models = await asyncio.to_thread(Models.load, config)
-    settings = config.general_settings()
+    settings = config.for_channel(Channel(platform="terminal", address="bench", kind=ChannelKind.PRIVATE))
     moderator = Moderators().of(settings)
     ports = Ports(
         encode=lambda context: models.encode(context, settings.history.tokens, settings.decoding.max_new_tokens),

@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Collection
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from adapters.base import (
     Adapter,
@@ -50,12 +50,14 @@ class Poster:
         *,
         at_most_once: Callable[[], bool],
         addresses: Collection[str] | None = None,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._store = store
         self._adapter = adapter
         self._holder = holder
         self._at_most_once = at_most_once
         self._addresses = addresses
+        self._clock = clock
         self._wake = asyncio.Event()
         self._posting: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
@@ -190,7 +192,7 @@ class Poster:
         if last:
             POSTED.labels(self._adapter.platform, reply.kind.value).inc()
             if reply.kind is ReplyKind.REPLY:
-                REPLY_SECONDS.labels(self._adapter.platform).observe((utc_now() - reply.created_at).total_seconds())
+                REPLY_SECONDS.labels(self._adapter.platform).observe((self._clock() - reply.created_at).total_seconds())
             log.info(
                 "reply_posted",
                 extra={"reply": reply.id, "platform": self._adapter.platform, "channel": reply.channel.address},
@@ -225,7 +227,7 @@ class Poster:
         )
 
     async def _later(self, reply: LeasedReply, wait: timedelta | None, reason: str, *, in_doubt: bool) -> None:
-        age = utc_now() - reply.created_at
+        age = self._clock() - reply.created_at
         if age > GIVE_UP_AFTER:
             await self._store.write(outbox.mark_failed, reply, f"not posted for {age}: {reason}")
             return

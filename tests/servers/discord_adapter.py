@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from adapters.discord import DiscordAdapter
-from adapters.discord_gateway import Timing
+from adapters.discord.gateway import Timing
 from tests.servers.discord import DiscordServer
 from tests.servers.discord_sink import RecordingSink
 

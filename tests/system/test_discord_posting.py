@@ -21,8 +21,8 @@ from adapters.base import (
     TryLater,
 )
 from adapters.discord import DiscordAdapter
-from adapters.discord_commands import ADMINS_ONLY, APOLOGY
-from adapters.discord_gateway import Timing
+from adapters.discord.commands import ADMINS_ONLY, APOLOGY
+from adapters.discord.gateway import Timing
 from tests.servers.discord import DiscordServer
 from tests.servers.discord_adapter import QUICK, TOKEN, listening
 from tests.servers.discord_sink import RecordingSink

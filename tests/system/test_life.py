@@ -181,13 +181,15 @@ async def test_at_most_once_leaves_a_reply_in_doubt_alone(tmp_path: Path, telegr
 async def test_a_hung_generation_is_abandoned_and_its_turn_answered_by_a_new_worker(
     tmp_path: Path, telegram: TelegramServer
 ) -> None:
-    async with banter(tmp_path, telegram, limits={"reply_timeout": "3s"}) as bot:
+    async with banter(tmp_path, telegram, limits={"reply_timeout": "6s"}) as bot:
         bot_environment = {"PYTHONPATH": str(FAULTS), "BANTER_TEST_HANG_ONCE": str(tmp_path / "hang")}
         await bot.restart(**bot_environment)
         telegram.say("hello")
         await telegram.wait_for_sent(1, within=90)
         assert bot.events("generation_hung")
-        assert bot.rows("select state, attempts from turns") == [("replied", 2)]
+        ((state, attempts),) = bot.rows("select state, attempts from turns")
+        assert state == "replied"
+        assert attempts > 1
 
 
 async def test_a_poisoned_turn_dies_alone_after_three_attempts_and_the_others_are_answered(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.base import Channel, ChannelKind, CommandSpec
-from adapters.discord_events import (
+from adapters.discord.events import (
     first_snowflake,
     is_for_people,
     read_command,
@@ -18,7 +18,7 @@ from adapters.discord_events import (
     snowflake_time,
     write_command,
 )
-from adapters.discord_places import Places
+from adapters.discord.places import Places
 
 US, ALICE, BOB = "100", "200", "300"
 SERVER = Channel(platform="discord", address="5", kind=ChannelKind.GROUP, server="9")

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.base import Channel, ChannelKind, CommandSpec, OutgoingPart
-from adapters.discord_backfill import choose_channels
-from adapters.discord_commands import _fingerprint
-from adapters.discord_events import first_snowflake, write_command
-from adapters.discord_gateway import Timing, backoff
-from adapters.discord_lanes import Lanes
-from adapters.discord_places import Places
-from adapters.discord_posts import pick_posted
+from adapters.discord.backfill import choose_channels
+from adapters.discord.commands import _fingerprint
+from adapters.discord.events import first_snowflake, write_command
+from adapters.discord.gateway import Timing, backoff
+from adapters.discord.lanes import Lanes
+from adapters.discord.places import Places
+from adapters.discord.posts import pick_posted
 
 US = "100"
 EVERYBODY = {"id": "9", "name": "@everyone", "permissions": str(1 << 10 | 1 << 16)}

@@ -12,10 +12,10 @@ from datetime import UTC, datetime, timedelta
 import discord
 
 from adapters.base import Sink
-from adapters.discord_events import first_snowflake
-from adapters.discord_http import NETWORK_ERRORS, DiscordHttp, Payload, describe
-from adapters.discord_lanes import until_done
-from adapters.discord_places import PLATFORM, Places
+from adapters.discord.events import first_snowflake
+from adapters.discord.http import NETWORK_ERRORS, DiscordHttp, Payload, describe
+from adapters.discord.lanes import until_done
+from adapters.discord.places import PLATFORM, Places
 
 log = logging.getLogger(__name__)
 

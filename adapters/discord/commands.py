@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import discord
 
 from adapters.base import Channel, ChannelKind, CommandSpec, IncomingCommand, Sink
-from adapters.discord_events import read_command, write_command
-from adapters.discord_http import NETWORK_ERRORS, DiscordHttp, Payload, describe
-from adapters.discord_posts import EPHEMERAL, NO_MENTIONS, SUPPRESS_EMBEDS, TEXT_LIMIT
+from adapters.discord.events import read_command, write_command
+from adapters.discord.http import NETWORK_ERRORS, DiscordHttp, Payload, describe
+from adapters.discord.posts import EPHEMERAL, NO_MENTIONS, SUPPRESS_EMBEDS, TEXT_LIMIT
 from adapters.text import split_text
 
 log = logging.getLogger(__name__)

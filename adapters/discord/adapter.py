@@ -1,8 +1,8 @@
 """Discord: posting, identity, and a connection that comes back.
 
 discord.py does the wire (REST with rate limits, gateway sessions, shards). This file supervises it; the parts lie
-beside it: `discord_gateway` (connection), `discord_listen` (events to the sink), `discord_backfill` (what was
-missed), `discord_posts` (outcomes), `discord_commands` (slash commands), `discord_events` and `discord_places`
+beside it: `gateway` (connection), `listen` (events to the sink), `backfill` (what was
+missed), `posts` (outcomes), `commands` (slash commands), `events` and `places`
 (JSON to the port's words).
 """
 
@@ -29,11 +29,11 @@ from adapters.base import (
     TokenRefused,
     TryLater,
 )
-from adapters.discord_gateway import GatewayClient, GatewayHttp, SessionsExhausted, Timing, backoff
-from adapters.discord_http import NETWORK_ERRORS, DiscordHttp, Payload, describe
-from adapters.discord_listen import Listener
-from adapters.discord_places import PLATFORM, READ_MESSAGE_HISTORY, VIEW_CHANNEL
-from adapters.discord_posts import TEXT_LIMIT, create_message, find_message
+from adapters.discord.gateway import GatewayClient, GatewayHttp, SessionsExhausted, Timing, backoff
+from adapters.discord.http import NETWORK_ERRORS, DiscordHttp, Payload, describe
+from adapters.discord.listen import Listener
+from adapters.discord.places import PLATFORM, READ_MESSAGE_HISTORY, VIEW_CHANNEL
+from adapters.discord.posts import TEXT_LIMIT, create_message, find_message
 from adapters.text import split_text
 
 log = logging.getLogger(__name__)

@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 import discord
 
 from adapters.base import Channel, ChannelKind, CommandSpec, IncomingMessage, Sink
-from adapters.discord_backfill import CatchUp
-from adapters.discord_commands import APPLICATION_COMMAND, acknowledge, answer_command, register_commands
-from adapters.discord_events import is_for_people, read_message, read_text, reply_target
-from adapters.discord_http import NETWORK_ERRORS, DiscordHttp, Payload, describe
-from adapters.discord_lanes import Job, Lanes, until_done
-from adapters.discord_places import PLATFORM, TEXT_TYPES, Place, Places, read_place
+from adapters.discord.backfill import CatchUp
+from adapters.discord.commands import APPLICATION_COMMAND, acknowledge, answer_command, register_commands
+from adapters.discord.events import is_for_people, read_message, read_text, reply_target
+from adapters.discord.http import NETWORK_ERRORS, DiscordHttp, Payload, describe
+from adapters.discord.lanes import Job, Lanes, until_done
+from adapters.discord.places import PLATFORM, TEXT_TYPES, Place, Places, read_place
 
 log = logging.getLogger(__name__)
 

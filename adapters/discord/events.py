@@ -4,8 +4,8 @@ import re
 from datetime import UTC, datetime
 
 from adapters.base import Author, Channel, CommandSpec, IncomingCommand, IncomingMessage
-from adapters.discord_http import Payload
-from adapters.discord_places import ADMIN, MANAGE_GUILD, Places
+from adapters.discord.http import Payload
+from adapters.discord.places import ADMIN, MANAGE_GUILD, Places
 
 # Message types that people write: https://discord.com/developers/docs/resources/message#message-object-message-types
 DEFAULT, REPLY = 0, 19

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from adapters.base import Channel, ChannelKind
-from adapters.discord_http import Payload
+from adapters.discord.http import Payload
 
 PLATFORM = "discord"
 

@@ -23,7 +23,7 @@ from discord.gateway import DiscordWebSocket
 from discord.utils import _ActiveDecompressionContext
 from yarl import URL
 
-from adapters.discord_http import NETWORK_ERRORS, DiscordHttp, Payload, describe
+from adapters.discord.http import NETWORK_ERRORS, DiscordHttp, Payload, describe
 
 log = logging.getLogger(__name__)
 

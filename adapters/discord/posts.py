@@ -9,8 +9,8 @@ from aiohttp import ClientConnectorError
 from discord.http import json_or_text
 
 from adapters.base import ChannelRefused, InDoubt, OutgoingPart, PostError, Receipt, ReplyRefused, TryLater
-from adapters.discord_events import reply_target, snowflake_time
-from adapters.discord_http import NETWORK_ERRORS, DiscordHttp, Payload, describe
+from adapters.discord.events import reply_target, snowflake_time
+from adapters.discord.http import NETWORK_ERRORS, DiscordHttp, Payload, describe
 
 log = logging.getLogger(__name__)
 

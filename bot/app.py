@@ -17,7 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from adapters.base import Adapter, AdapterError, Channel
-from bot import commands
+from bot import commands, texts
 from bot.config import Config
 from bot.exits import Exit
 from bot.health import Health, health_file
@@ -29,7 +29,7 @@ from bot.reload import LiveConfig
 from bot.safety import Moderators
 from bot.scheduler import Scheduler
 from bot.supervisor import WorkerRefused, WorkerSupervisor
-from storage import activity, listen, migrate, outbox, turns
+from storage import activity, listen, migrate, outbox, places, turns
 from storage.errors import StoreError, StoreUnusable
 from storage.files import FileLock
 from storage.store import Store
@@ -257,9 +257,10 @@ class App:
             return
         for adapter in adapters:
             await self.store.write(outbox.return_leases_of, adapter.platform, "")
+            await self.store.write(places.mark_all_back, adapter.platform)
         for holder in await self.store.read(activity.turn_holders):
             if holder == f"{ours}-worker" or _is_dead(holder):
-                await self.store.write(turns.return_leases_of, holder)
+                await self.store.write(turns.return_leases_of, holder, texts.FAILED)
 
     async def _serve_web(self, config: Config, health: Health, stack: contextlib.AsyncExitStack) -> None:
         if not config.web.enabled:

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from adapters.base import Channel, ChannelKind, IncomingCommand, IncomingMessage
@@ -50,7 +51,8 @@ class Intake:
         self._live = live
         self._moderators = moderators
         self._clock = clock
-        self._limiter = Limiter()
+        self._limiter = Limiter()  # used by the store's writer thread
+        self._command_limiter = Limiter()
         self._notices = NoticeBoard()
         self._last_turn: dict[tuple[str, str, str], datetime] = {}
         self._unsaved_seen: dict[tuple[str, str], tuple[Channel, str]] = {}
@@ -71,6 +73,7 @@ class Intake:
             self._receive,
             self._new_message(message, text, trigger, config, settings),
             settings,
+            _Spent(),
             shortened=len(message.text) > MAX_CHARACTERS,
         )
         if received.outcome in (Receival.TURN, Receival.JOINED):
@@ -100,8 +103,8 @@ class Intake:
 
     async def command(self, command: IncomingCommand) -> str | None:
         config = self._live.current()
-        key = f"command/{command.channel.platform}/{command.author.id}"
-        if not self._limiter.admit(key, config.for_channel(command.channel).limits.user, command.sent_at):
+        key = f"{command.channel.platform}/{command.author.id}"
+        if not self._command_limiter.admit(key, config.for_channel(command.channel).limits.user, command.sent_at):
             return texts.USER_LIMIT if command.message_id is None else None
         call = commands.Call(
             channel=command.channel, author=command.author, arguments=readable(command.arguments), config=config
@@ -219,36 +222,53 @@ class Intake:
             keep=settings.history.group_lines == "all",
         )
 
-    def _receive(self, tx: Transaction, new: NewMessage, settings: ChannelSettings, *, shortened: bool) -> Received:
-        received = inbox.add_message(tx, new, lambda: self._over_limit(tx, new, settings))
+    def _receive(
+        self, tx: Transaction, new: NewMessage, settings: ChannelSettings, spent: "_Spent", *, shortened: bool
+    ) -> Received:
+        received = inbox.add_message(tx, new, lambda: self._over_limit(tx, new, settings, spent))
         if received.outcome is Receival.REFUSED:
-            self._explain(tx, new, texts.REFUSALS.get(received.reason or ""))
+            self._explain(tx, new, texts.REFUSALS.get(received.reason or ""), spent)
         elif received.outcome is Receival.TURN and shortened:
-            self._explain(tx, new, texts.SHORTENED)
+            self._explain(tx, new, texts.SHORTENED, spent)
         return received
 
-    def _over_limit(self, tx: Transaction, new: NewMessage, settings: ChannelSettings) -> str | None:
-        channel = f"{new.channel.platform}/{new.channel.address}"
+    def _over_limit(self, tx: Transaction, new: NewMessage, settings: ChannelSettings, spent: "_Spent") -> str | None:
+        if new.channel.platform == "terminal":
+            return None  # whoever sits at the keyboard may type as fast as they like
         if new.author_is_bot:
             rule = settings.triggers.bots
-            if (
-                inbox.count_turns_since(tx, new.channel, tx.now - rule.window, trigger=None, bots=True)
-                >= rule.max_turns
-            ):
+            since = tx.now - rule.window
+            if inbox.count_turns_since(tx, new.channel, since, trigger=None, bots=True) >= rule.max_turns:
                 return "bot_limit"
+        if spent.admitted is None:
+            spent.admitted = self._admitted(new, settings) or ""
+        return spent.admitted or None
+
+    def _admitted(self, new: NewMessage, settings: ChannelSettings) -> str | None:
         if not self._limiter.admit(f"user/{new.channel.platform}/{new.author_id}", settings.limits.user, new.sent_at):
             return "user_limit"
-        if not self._limiter.admit(f"channel/{channel}", settings.limits.channel, new.sent_at):
+        channel = f"channel/{new.channel.platform}/{new.channel.address}"
+        if not self._limiter.admit(channel, settings.limits.channel, new.sent_at):
             return "channel_limit"
         return None
 
-    def _explain(self, tx: Transaction, new: NewMessage, notice: str | None) -> None:
+    def _explain(self, tx: Transaction, new: NewMessage, notice: str | None, spent: "_Spent") -> None:
         """One polite notice a window and channel; silence towards other bots, who would answer it."""
         if notice is None or new.author_is_bot:
             return
-        key = f"{new.channel.platform}/{new.channel.address}/{notice}"
-        if self._notices.due(key, NOTICE_WINDOW, new.received_at):
+        if spent.notice_due is None:
+            key = f"{new.channel.platform}/{new.channel.address}/{notice}"
+            spent.notice_due = self._notices.due(key, NOTICE_WINDOW, new.received_at)
+        if spent.notice_due:
             inbox.add_notice(tx, new.channel, notice, reply_to=new.message_id)
+
+
+@dataclass(slots=True)
+class _Spent:
+    """What one message took from limits and notices: a transaction that is run again must not take it twice."""
+
+    admitted: str | None = None  # "" once admitted, else the limit that refused
+    notice_due: bool | None = None
 
 
 def readable(text: str, limit: int = MAX_CHARACTERS) -> str:

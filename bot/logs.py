@@ -15,6 +15,7 @@ import structlog
 _PATTERNS = (
     re.compile(r"\b\d{6,12}:[A-Za-z0-9_-]{30,}"),  # Telegram bot token
     re.compile(r"\b[MNO][A-Za-z0-9_-]{22,}\.[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{25,}"),  # Discord bot token
+    re.compile(r"(?<=/)(?:aW50ZXJhY3Rpb246|[A-Za-z0-9_-]{60,})[A-Za-z0-9_=-]*"),  # Discord interaction or webhook token
     re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"),  # user and password in a URL
 )
 HIDDEN = "***"

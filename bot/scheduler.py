@@ -13,6 +13,7 @@ from pathlib import Path
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.cron import CronTrigger
 
+from bot import texts
 from bot.reload import LiveConfig
 from storage import files, outbox, places, turns, upkeep
 from storage.errors import StoreError
@@ -83,7 +84,7 @@ class Scheduler:
             self.leads = False
 
     async def _return_leases(self) -> None:
-        await self._store.write(turns.return_expired_leases)
+        await self._store.write(turns.return_expired_leases, texts.FAILED)
         await self._store.write(outbox.return_expired_leases)
 
     async def _close_silent(self) -> None:

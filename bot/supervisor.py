@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+from bot import texts
 from bot.exits import Exit
 from bot.metrics import WORKER_RESTARTS
 from bot.wake import WakePipe
@@ -138,6 +139,6 @@ class WorkerSupervisor:
 
     async def _return_leases(self) -> None:
         with contextlib.suppress(StoreError):  # else they run out
-            returned = await self._store.write(turns.return_leases_of, self._holder)
+            returned = await self._store.write(turns.return_leases_of, self._holder, texts.FAILED)
             if returned:
                 log.warning("leases_returned", extra={"count": returned})

@@ -93,7 +93,9 @@ class Worker:
             until_due = await self._store.read(_until_due)
             if until_due is None or until_due > timedelta():
                 return POLL if until_due is None else min(POLL, until_due)
-            lease = await self._store.write(turns.lease_turns, self._holder, room, LEASE, idle=not self._tasks)
+            lease = await self._store.write(
+                turns.lease_turns, self._holder, room, LEASE, idle=not self._tasks, apology=texts.FAILED
+            )
         except StoreError as error:
             log.warning("queue_unreadable", extra={"error": str(error)})
             return POLL
@@ -318,7 +320,7 @@ async def run_worker(config_path: Path, holder: str, parent: Parent | None, log_
     if pipe is not None:
         background.append(asyncio.create_task(pipe.listen(lambda _topic: worker.wake()), name="parent"))
     try:
-        await store.write(turns.return_leases_of, holder)
+        await store.write(turns.return_leases_of, holder, texts.FAILED)
         if pipe is not None:
             pipe.send("ready")
         log.info("worker_ready", extra={"model": models.generator.revision})

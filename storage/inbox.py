@@ -6,11 +6,12 @@ from typing import Any
 
 from sqlalchemy import Row, bindparam, func, insert, select, update
 
-from adapters.base import Channel
+from adapters.base import Channel, ChannelKind
 from storage.places import (
     ensure_channel,
     ensure_channel_row,
     find_channel,
+    mark_back,
     note_seen,
     open_conversation,
     refuse_open_turns,
@@ -34,6 +35,9 @@ def add_message(tx: Transaction, new: NewMessage, admit: Admission = lambda: Non
     channel = ensure_channel_row(tx, new.channel)
     if _known(tx, channel.id, new.message_id):
         return Received(Receival.DUPLICATE)
+    if channel.gone_reason is not None and new.channel.kind is ChannelKind.PRIVATE:
+        mark_back(tx, new.channel)  # who writes to us has unblocked us
+        channel = ensure_channel_row(tx, new.channel)
     note_seen(tx, channel, new.message_id)
     conversation_id = open_conversation(tx, channel.id, new.forget_after)
     queue = tx.execute(_QUEUE, {"channel": channel.id, "conversation": conversation_id}).one()

@@ -10,6 +10,8 @@ from storage.records import ReplyState, TurnState
 from storage.schema import Instant, channels, conversations, is_open_reply, is_open_turn, messages, replies, turns
 from storage.transaction import Transaction
 
+_MOVED = "moved to "
+
 
 def as_channel(row: Row[Any]) -> Channel:
     """The channel of a row that selects `channels`' columns under their own names."""
@@ -172,6 +174,20 @@ def mark_back(tx: Transaction, channel: Channel) -> None:
     tx.execute(update(channels).where(channels.c.id == channel_id).values(gone_reason=None))
 
 
+def mark_all_back(tx: Transaction, platform: str) -> None:
+    """Try again where posting was refused, as after a restart: rights may have changed meanwhile. What moved
+    stays moved."""
+    tx.execute(
+        update(channels)
+        .where(
+            channels.c.platform == platform,
+            channels.c.gone_reason.is_not(None),
+            ~channels.c.gone_reason.startswith(_MOVED),
+        )
+        .values(gone_reason=None)
+    )
+
+
 def move_channel(tx: Transaction, platform: str, old: str, new: str) -> int:
     """Give a channel and its topics (`old/THREAD`) a new address; history and settings follow. Returns how many
     channels moved: none when the move is known already.
@@ -192,7 +208,7 @@ def move_channel(tx: Transaction, platform: str, old: str, new: str) -> int:
 
 
 def _moved_to(new: str) -> str:
-    return f"moved to {new}"
+    return f"{_MOVED}{new}"
 
 
 def _move(tx: Transaction, row: Row[Any], old: str, new: str) -> None:

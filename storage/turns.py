@@ -44,14 +44,14 @@ MAX_ATTEMPTS = 3
 _BACKOFF = (timedelta(seconds=1), timedelta(seconds=5), timedelta(seconds=20))
 
 
-def lease_turns(tx: Transaction, holder: str, limit: int, lease: timedelta, *, idle: bool) -> Lease:
+def lease_turns(tx: Transaction, holder: str, limit: int, lease: timedelta, *, idle: bool, apology: str) -> Lease:
     """Take up to `limit` turns that are due, at most one a conversation.
 
     Servers take turns: everybody's first waiting turn goes before anybody's second, whoever has more channels.
     A turn that failed before is leased alone and only by an `idle` holder, so that it can ruin
     nobody else's answer.
     """
-    return_expired_leases(tx)
+    return_expired_leases(tx, apology)
     retry_waiting = tx.execute(_RETRY_IS_DUE, {"now": tx.now}).first() is not None
     if retry_waiting and idle:
         head = _lock(tx, _LOCK_DUE, 1)
@@ -254,7 +254,7 @@ def hand_back(tx: Transaction, turn: LeasedTurn) -> None:
 
 
 _LEASED = (
-    select(turns.c.id, turns.c.attempts)
+    select(turns.c.id, turns.c.attempts, turns.c.channel_id, turns.c.reply_to)
     .where(is_open_turn(turns, TurnState.LEASED))
     .with_for_update(skip_locked=True, key_share=True)
 )
@@ -262,17 +262,18 @@ _EXPIRED = _LEASED.where(turns.c.lease_until < bindparam("now", type_=Instant))
 _HELD_BY = _LEASED.where(turns.c.lease_holder == bindparam("holder"))
 
 
-def return_expired_leases(tx: Transaction) -> int:
-    """Turns whose holder has not been heard of go back to the queue, or die after their last attempt."""
-    return _return(tx, _EXPIRED, {"now": tx.now})
+def return_expired_leases(tx: Transaction, apology: str) -> int:
+    """Turns whose holder has not been heard of go back to the queue, or die after their last attempt, with
+    `apology` as a notice."""
+    return _return(tx, _EXPIRED, {"now": tx.now}, apology)
 
 
-def return_leases_of(tx: Transaction, holder: str) -> int:
+def return_leases_of(tx: Transaction, holder: str, apology: str) -> int:
     """The same for a holder that is known to be dead."""
-    return _return(tx, _HELD_BY, {"holder": holder})
+    return _return(tx, _HELD_BY, {"holder": holder}, apology)
 
 
-def _return(tx: Transaction, leased: Select[Any], parameters: dict[str, Any]) -> int:
+def _return(tx: Transaction, leased: Select[Any], parameters: dict[str, Any], apology: str) -> int:
     rows = tx.execute(leased, parameters).all()
     for row in rows:
         if row.attempts < MAX_ATTEMPTS:
@@ -289,6 +290,7 @@ def _return(tx: Transaction, leased: Select[Any], parameters: dict[str, Any]) ->
                     lease_until=None,
                 )
             )
+            add_reply(tx, row.channel_id, apology, ReplyKind.NOTICE, reply_to=row.reply_to)
     if rows:
         tx.wake("turns")
     return len(rows)

@@ -110,7 +110,7 @@ class Bench:
             while True:
                 await self.turns.wait()
                 self.turns.clear()
-                lease = await self.store.write(turns.lease_turns, "worker", 64, LEASE, idle=True)
+                lease = await self.store.write(turns.lease_turns, "worker", 64, LEASE, idle=True, apology="Sorry.")
                 for turn in lease.turns:
                     tasks.create_task(self.finish(turn))
 

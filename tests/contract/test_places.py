@@ -61,20 +61,34 @@ async def test_a_persona_is_chosen_for_a_channel(world: World) -> None:
 
 
 async def test_a_channel_that_is_gone_owes_nothing_until_it_is_back(world: World) -> None:
-    await world.say(ANN)
-    await world.say(ANN)
+    await world.say(GROUP)
+    await world.say(GROUP)
     await world.finish(await world.lease_one())
-    await world.store.write(places.mark_gone, ANN, "blocked by the user")
+    await world.store.write(places.mark_gone, GROUP, "blocked by the user")
     assert await world.lease_replies() == []
     assert (await world.lease()).turns == []
     assert [(turn.state, turn.reason) for turn in await world.rows(turns)] == [
         ("replied", None),
         ("refused", "channel gone"),
     ]
-    assert (await world.say(ANN)).reason == "channel gone"
-    assert (await world.say(ANN, answer="Call 112.")).reason == "channel gone"
-    await world.store.write(places.mark_back, ANN)
+    assert (await world.say(GROUP)).reason == "channel gone"
+    assert (await world.say(GROUP, answer="Call 112.")).reason == "channel gone"
+    await world.store.write(places.mark_back, GROUP)
+    assert (await world.say(GROUP)).outcome is Receival.TURN
+
+
+async def test_a_person_who_writes_again_in_private_has_unblocked_us(world: World) -> None:
+    await world.store.write(places.mark_gone, ANN, "blocked by the user")
     assert (await world.say(ANN)).outcome is Receival.TURN
+
+
+async def test_after_a_restart_refused_channels_are_tried_again_and_moved_ones_are_not(world: World) -> None:
+    await world.say(GROUP)
+    await world.store.write(places.mark_gone, BOB, "no rights")
+    await world.store.write(places.move_channel, GROUP.platform, GROUP.address, "-100777")
+    await world.store.write(places.mark_all_back, "telegram")
+    gone = {row.address for row in await world.rows(channels) if row.gone_reason is not None}
+    assert gone == {GROUP.address}
 
 
 async def test_a_channel_moves_with_history_settings_and_topics(world: World) -> None:

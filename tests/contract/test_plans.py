@@ -30,7 +30,7 @@ async def plans_of(store: Store, call: Any, *args: Any, **kwargs: Any) -> str:
 async def test_no_statement_of_a_turn_reads_the_whole_history(world: World) -> None:
     calls: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = [
         (inbox.add_message, (world.message(ANN),), {}),
-        (turns.lease_turns, ("w", 8, LEASE), {"idle": True}),
+        (turns.lease_turns, ("w", 8, LEASE), {"idle": True, "apology": "Sorry."}),
         (turns.next_due, (), {}),
         (outbox.lease_replies, ("telegram", "p", 8, LEASE), {}),
         (outbox.next_due, ("telegram",), {}),

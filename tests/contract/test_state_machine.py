@@ -111,7 +111,7 @@ class Conversations(RuleBasedStateMachine):
 
     @rule(target=leased, idle=st.booleans(), limit=st.integers(1, 6))
     def lease(self, idle: bool, limit: int) -> list[LeasedTurn]:
-        return list(self.run(turns.lease_turns, "w", limit, LEASE, idle=idle).turns)
+        return list(self.run(turns.lease_turns, "w", limit, LEASE, idle=idle, apology="Sorry.").turns)
 
     @rule(held=consumes(leased), end=st.sampled_from(["reply", "nothing", "fail", "hand back", "die"]))
     def end_turns(self, held: list[LeasedTurn], end: str) -> None:
@@ -167,7 +167,7 @@ class Conversations(RuleBasedStateMachine):
 
     @rule()
     def return_expired(self) -> None:
-        self.run(turns.return_expired_leases)
+        self.run(turns.return_expired_leases, "Sorry.")
         self.run(outbox.return_expired_leases)
 
     @invariant()
@@ -184,7 +184,7 @@ class Conversations(RuleBasedStateMachine):
         for _ in range(200):
             self.clock.advance(minutes=2)
             self.return_expired()
-            self.end_turns(list(self.run(turns.lease_turns, "w", 8, LEASE, idle=True).turns), "reply")
+            self.end_turns(list(self.run(turns.lease_turns, "w", 8, LEASE, idle=True, apology="Sorry.").turns), "reply")
             self.end_replies(self.run(outbox.lease_replies, "telegram", "p", 8, LEASE), "posted")
             if not self.owes():
                 break

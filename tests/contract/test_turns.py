@@ -163,7 +163,7 @@ async def test_a_lease_that_is_extended_does_not_expire(world: World) -> None:
     assert await world.store.write(turns.extend_leases, held[:1], LEASE) == {held[0].id}
     assert await world.store.write(turns.extend_leases, [], LEASE) == set()
     world.clock.advance(seconds=20)
-    assert await world.store.write(turns.return_expired_leases) == 1
+    assert await world.store.write(turns.return_expired_leases, "Sorry.") == 1
     await world.finish(held[0])
     with pytest.raises(LeaseLost):
         await world.finish(held[1])
@@ -185,7 +185,7 @@ async def test_the_turns_of_a_dead_worker_return_at_once(world: World) -> None:
     await world.say(BOB)
     await world.lease(1, holder="dead")
     (alive,) = (await world.lease(1, holder="alive")).turns
-    assert await world.store.write(turns.return_leases_of, "dead") == 1
+    assert await world.store.write(turns.return_leases_of, "dead", "Sorry.") == 1
     await world.finish(alive)
     world.clock.advance(seconds=2)
     (turn,) = (await world.lease(holder="new")).turns
@@ -197,12 +197,14 @@ async def test_a_turn_whose_workers_die_thrice_is_dead(world: World) -> None:
     for _ in range(3):
         await world.lease_one()
         world.clock.advance(minutes=2)
-        await world.store.write(turns.return_expired_leases)
+        await world.store.write(turns.return_expired_leases, "Sorry.")
         world.clock.advance(minutes=2)
     assert (await world.lease()).turns == []
     (dead,) = await world.store.read(turns.list_dead)
     assert (dead.attempts, dead.platform, dead.address) == (3, "telegram", ANN.address)
     assert "3 times" in dead.reason
+    (notice,) = await world.lease_replies()
+    assert notice.text == "Sorry."
 
 
 async def test_a_failed_turn_is_retried_later_and_alone(world: World) -> None:
@@ -291,7 +293,7 @@ async def test_workers_that_lease_at_once_never_share_a_turn(world: World, secon
     async def work(store: Store, holder: str) -> list[int]:
         taken: list[int] = []
         while True:
-            lease = await store.write(turns.lease_turns, holder, 3, LEASE, idle=True)
+            lease = await store.write(turns.lease_turns, holder, 3, LEASE, idle=True, apology="Sorry.")
             if not lease.turns:
                 return taken
             taken += [turn.id for turn in lease.turns]
@@ -316,7 +318,7 @@ async def test_workers_answer_a_long_conversation_in_order(world: World, second_
 
     async def work(store: Store) -> None:
         while sum(map(len, posted.values())) < 60:
-            for turn in (await store.write(turns.lease_turns, "w", 2, LEASE, idle=True)).turns:
+            for turn in (await store.write(turns.lease_turns, "w", 2, LEASE, idle=True, apology="Sorry.")).turns:
                 lines = await store.read(turns.transcript, turn, 50)
                 finished = FinishedTurn(text=f"re {lines[-1].text}", reason=None, composition=None)
                 await store.write(turns.finish_turn, turn, finished)
@@ -345,7 +347,7 @@ async def test_a_message_never_joins_a_turn_that_is_being_leased(world: World, s
         )
         received, lease = await asyncio.gather(
             second_store.write(inbox.add_message, late),
-            world.store.write(turns.lease_turns, "w", 8, LEASE, idle=True),
+            world.store.write(turns.lease_turns, "w", 8, LEASE, idle=True, apology="Sorry."),
         )
         for turn in lease.turns:
             if turn.channel != channel:  # an earlier round's, which had to wait for its quiet time

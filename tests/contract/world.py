@@ -105,7 +105,7 @@ class World:
         return await self.store.write(inbox.add_message, self.message(channel, text, **changes))
 
     async def lease(self, limit: int = 8, *, holder: str = "worker", idle: bool = True) -> Lease:
-        return await self.store.write(turns.lease_turns, holder, limit, LEASE, idle=idle)
+        return await self.store.write(turns.lease_turns, holder, limit, LEASE, idle=idle, apology="Sorry.")
 
     async def lease_one(self) -> LeasedTurn:
         (turn,) = (await self.lease()).turns

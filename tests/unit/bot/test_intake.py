@@ -191,9 +191,7 @@ async def test_secrets_and_personal_data_are_not_stored(make_intake: MakeIntake,
     assert "ann@example.org" not in stored
 
 
-async def test_nul_and_lone_surrogates_are_stored_safely(
-    make_intake: MakeIntake, store: Store, people: People
-) -> None:
+async def test_nul_and_lone_surrogates_are_stored_safely(make_intake: MakeIntake, store: Store, people: People) -> None:
     await make_intake().message(people.message("a\x00b\ud800c"))
     assert rows(store, "select text from messages") == [("ab?c",)]
 

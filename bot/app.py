@@ -107,7 +107,7 @@ class App:
     async def run(self) -> Exit:
         """Until a signal, the end of the terminal's input, or a refusal that only a person can mend.
         Raises ConfigError and StoreError at start."""
-        self.live = LiveConfig(self.config_path, on_change=self._config_changed, on_error=_config_broken)
+        self.live = LiveConfig(self.config_path)
         config = self.live.current()
         adapters = [] if self.terminal else make_adapters(config, self.only)
         talks_here = self.terminal or ("terminal" in config.channels.enabled_platforms() and not self.only)
@@ -131,7 +131,7 @@ class App:
         supervisor = None
         if not self.only or "worker" in self.only:
             supervisor = WorkerSupervisor(
-                self.config_path, self.store, f"{holder}-worker", self._woken, self._log_level
+                self.config_path, self.live, self.store, f"{holder}-worker", self._woken, self._log_level
             )
             self._listeners.append(lambda topic: supervisor.wake() if topic == "turns" else None)
         await self._take_over(adapters, holder)
@@ -290,15 +290,6 @@ class App:
         if self._stop.is_set():
             os._exit(Exit.INTERRUPTED)  # asked twice: leave now; leases and the outbox make it whole again
         self._stop.set()
-
-    def _config_changed(self, old: Config, new: Config, restart_keys: Sequence[str]) -> None:
-        log.info("config_applied", extra={"from_revision": old.revision, "to_revision": new.revision})
-        if restart_keys:
-            log.warning("config_needs_restart", extra={"keys": list(restart_keys)})
-
-
-def _config_broken(error: Exception) -> None:
-    log.error("config_rejected", extra={"kept": "the last good configuration", "problems": str(error)})
 
 
 def _waker(part: Poster | Presence) -> Callable[[str], None]:

@@ -9,6 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from bot.config import Config, ConfigError, load_config
+from bot.config.file import read_text
 
 log = logging.getLogger(__name__)
 
@@ -27,12 +29,22 @@ OnChange = Callable[[Config, Config, Sequence[str]], None]
 OnError = Callable[[ConfigError], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """The texts of two good configurations: the one the program started with, which holds for what needs a
+    restart, and the last good one, which holds for the rest. Variables in them are not expanded."""
+
+    first: str
+    last: str
+
+
 class LiveConfig:
     """The last good configuration of a file.
 
     The first load raises ConfigError; afterwards nothing does. `on_change(old, new, restart_keys)` is called
     after a swap and also when nothing but keys that need a restart changed; `on_error(error)` once for each
-    edit that cannot be used. `clock` is wall time in seconds, as file systems tell it.
+    edit that cannot be used. With `handover` the file is not needed to start. `clock` is wall time in seconds, as
+    file systems tell it.
     """
 
     def __init__(
@@ -40,6 +52,7 @@ class LiveConfig:
         path: Path,
         env: Mapping[str, str] | None = None,
         *,
+        handover: "Handover | None" = None,
         on_change: OnChange | None = None,
         on_error: OnError | None = None,
         clock: Callable[[], float] = time.time,
@@ -51,11 +64,18 @@ class LiveConfig:
         self._on_change = on_change
         self._on_error = on_error
         self._clock = clock
-        self._loaded = self._states()
-        self._seen = self._loaded
-        self._seen_at = clock()
-        self._config = load_config(path, env)
         self._restart_keys: tuple[str, ...] = ()
+        self._seen = self._states()
+        self._seen_at = clock()
+        if handover is None:
+            self._loaded = self._seen
+            text = read_text(path)
+            handover = Handover(first=text, last=text)
+        else:
+            self._loaded = None, None  # the file is looked at after the start, and may be broken by then
+        self._handover = handover
+        first = load_config(path, env, text=handover.first)
+        self._config = _kept(load_config(path, env, text=handover.last), first)
 
     def current(self) -> Config:
         """The configuration to use now. Costs a look at two files' times; reads them only after an edit that
@@ -65,6 +85,11 @@ class LiveConfig:
             self._loaded = states
             self._reload(states)
         return self._config
+
+    @property
+    def handover(self) -> "Handover":
+        """What another process needs to start with the configuration that is used here."""
+        return self._handover
 
     async def watch(self, interval: timedelta = timedelta(seconds=1)) -> None:
         """Look at the file again and again, so that an edit is taken up, and its errors told, without traffic."""
@@ -92,13 +117,15 @@ class LiveConfig:
     def _reload(self, states: tuple[_FileState, _FileState]) -> None:
         """Load what is there. What is written meanwhile is not the whole of anything; the next look finds it."""
         try:
-            fresh = load_config(self._path, self._env)
+            text = read_text(self._path)
+            fresh = load_config(self._path, self._env, text=text)
         except ConfigError as error:
             if self._states() == states:
                 self._refuse(error)
             return
         if self._states() == states:
             self.last_error = None
+            self._handover = Handover(first=self._handover.first, last=text)
             self._swap(fresh)
 
     def _refuse(self, error: ConfigError) -> None:
@@ -117,13 +144,18 @@ class LiveConfig:
             for section in RESTART_SECTIONS
             for key in _changed(getattr(old, section), getattr(fresh, section), section)
         )
-        new = fresh.replaced({section: getattr(old, section) for section in RESTART_SECTIONS})
+        new = _kept(fresh, old)
         if new == old and restart_keys == self._restart_keys:
             return
         self._config, self._restart_keys = new, restart_keys
         log.info("config_changed", extra={"revision": new.revision, "needs_restart": list(restart_keys)})
         if self._on_change is not None:
             _told(self._on_change, old, new, restart_keys)
+
+
+def _kept(fresh: Config, old: Config) -> Config:
+    """`fresh` with the sections of `old` that only a restart can change."""
+    return fresh.replaced({section: getattr(old, section) for section in RESTART_SECTIONS})
 
 
 def _state(path: Path) -> _FileState:

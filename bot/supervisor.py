@@ -2,16 +2,19 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 
 from bot import texts
 from bot.exits import Exit
 from bot.metrics import WORKER_RESTARTS
+from bot.reload import LiveConfig
 from bot.wake import WakePipe
 from storage import turns
 from storage.errors import StoreError
@@ -36,9 +39,16 @@ class WorkerSupervisor:
     """Starts the worker, starts it again when it dies, returns its leases at once."""
 
     def __init__(
-        self, config_path: Path, store: Store, holder: str, on_topic: Callable[[str], None], log_level: str
+        self,
+        config_path: Path,
+        live: LiveConfig,
+        store: Store,
+        holder: str,
+        on_topic: Callable[[str], None],
+        log_level: str,
     ) -> None:
         self._config_path = config_path
+        self._live = live
         self._log_level = log_level
         self._store = store
         self._holder = holder
@@ -113,12 +123,13 @@ class WorkerSupervisor:
                 str(theirs.fileno()),
                 "--lifeline",
                 str(lifeline_read),
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=asyncio.subprocess.PIPE,
                 pass_fds=(theirs.fileno(), lifeline_read),
                 start_new_session=True,  # Ctrl-C is ours to pass on, once what can be finished is finished
             )
             theirs.close()
             self._pipe = pipe
+            await self._hand_over(self._process)
             listener = asyncio.create_task(pipe.listen(self._heard), name="worker-pipe")
             try:
                 return await self._process.wait()
@@ -130,6 +141,14 @@ class WorkerSupervisor:
             pipe.close()
             os.close(lifeline_read)
             os.close(lifeline_write)
+
+    async def _hand_over(self, process: asyncio.subprocess.Process) -> None:
+        """Give the worker the configuration that is used here: the file may be broken just now."""
+        assert process.stdin is not None
+        with contextlib.suppress(ConnectionError):  # it ended already, and `wait` tells with which code
+            process.stdin.write(json.dumps(asdict(self._live.handover)).encode())
+            await process.stdin.drain()
+        process.stdin.close()
 
     def _heard(self, topic: str) -> None:
         if topic == "ready":

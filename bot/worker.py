@@ -10,6 +10,7 @@ its limit: a thread that is stuck in a model cannot be stopped in any other way.
 import argparse
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -28,7 +29,7 @@ from bot.exits import Exit
 from bot.generator.errors import GeneratorError
 from bot.logs import set_up_logging
 from bot.models import Models
-from bot.reload import LiveConfig
+from bot.reload import Handover, LiveConfig
 from bot.reply import Composed, Judged, Ports, compose_reply, turn_seed
 from bot.safety import Moderators
 from bot.wake import WakePipe, die_with_parent
@@ -289,15 +290,15 @@ async def _persist(store: Store, turn: LeasedTurn, finished: FinishedTurn) -> No
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """The descriptors of a worker that runs as a child: `wake` goes both ways, `lifeline` closes with the parent."""
+    """What a worker that runs as a child has of its parent: a pipe that goes both ways, and the configuration."""
 
     wake: int
-    lifeline: int
+    handover: Handover
 
 
 async def run_worker(config_path: Path, holder: str, parent: Parent | None, log_level: str | None = None) -> None:
     """Load everything and work until SIGTERM or SIGINT. Raises ConfigError, CheckpointError, StoreError."""
-    live = LiveConfig(config_path)
+    live = LiveConfig(config_path, handover=parent.handover if parent is not None else None)
     config = live.current()
     set_up_logging(log_level or config.logs.level, config.logs.format, config.secrets())
     store = Store.open(config.storage.url, base=config_path.resolve().parent)
@@ -343,8 +344,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     parent = None
     if given.wake is not None and given.lifeline is not None:
-        parent = Parent(given.wake, given.lifeline)
         die_with_parent(given.lifeline, Exit.ORPHANED)
+        parent = Parent(given.wake, Handover(**json.load(sys.stdin)))
     try:
         asyncio.run(run_worker(given.config, given.holder, parent, given.log_level))
     except ConfigError as error:

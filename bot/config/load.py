@@ -22,7 +22,7 @@ from adapters.base import Channel
 from bot.config.checks import faults
 from bot.config.env import Expansion, Variables, has_variable, warn_if_world_readable
 from bot.config.errors import ConfigError, Fault, KeyPath, Problem, path_text, value_at
-from bot.config.file import Document, read_document
+from bot.config.file import Document, parse_document, read_document
 from bot.config.overrides import ChannelSettings, Override, merged, strictest, tree
 from bot.config.personas import Persona
 from bot.config.problems import fault
@@ -174,12 +174,12 @@ class Config(Section):
         return merged(settings, {"moderation": strictest(settings.moderation, persona)})
 
 
-def load_config(path: Path, env: Mapping[str, str] | None = None) -> Config:
+def load_config(path: Path, env: Mapping[str, str] | None = None, *, text: str | None = None) -> Config:
     """Read, expand and validate a configuration file; `env` is the process's environment if left out.
 
     Raises ConfigError with every problem found, and nothing else.
     """
-    document = read_document(path)
+    document = read_document(path) if text is None else parse_document(text, str(path))
     variables = Variables.read(os.environ if env is None else env, path.parent)
     expansion = Expansion(variables=variables, may_be_unset=SECRETS)
     settings = expansion.expand(document.data)

@@ -81,6 +81,8 @@ class Rest:
                 result = await handler(request, body)
             except ApiError as error:
                 return _reply(error.status, error.body, {"Via": "1.1 google"})
+            if fault.answer_after is not None:
+                await fault.answer_after.wait()
             if fault.cut == "after":
                 return _cut(request)
             return _reply(200 if result is not None else 204, result, {"Via": "1.1 google", **limits})

@@ -123,6 +123,7 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     cut: Literal["before", "after"] | None = None  # before or after the request took effect
     wait_for: asyncio.Event | None = None
+    answer_after: asyncio.Event | None = None  # the request took effect, its answer waits
 
 
 def rate_limited(seconds: float) -> Fault:

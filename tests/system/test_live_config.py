@@ -1,5 +1,7 @@
 """Admins edit config.yaml while the bot runs: good edits count from the next turn, broken ones change nothing."""
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +44,11 @@ async def test_an_edit_counts_from_the_next_turn_and_its_revision_is_recorded(
     async with BanterProcess(tmp_path, with_line(telegram, "First.")) as bot:
         assert await ask(telegram, "/start") == "I say First.\n\nJust write to me. /help shows what else I can do."
         bot.configure(with_line(telegram, "Second."))
-        await bot.wait_for_event("config_applied")
+        await bot.wait_for_event("config_changed")
         assert (await ask(telegram, "/start")).startswith("I say Second.")
         assert await ask(telegram, "hello") == "Second."
         revisions = bot.rows("select distinct config_revision from compositions")
-        assert revisions == [(bot.events("config_applied")[0]["to_revision"],)]
+        assert revisions == [(bot.events("config_changed")[0]["revision"],)]
 
 
 async def test_a_broken_edit_keeps_the_last_good_configuration_and_says_so(
@@ -55,13 +57,25 @@ async def test_a_broken_edit_keeps_the_last_good_configuration_and_says_so(
     async with BanterProcess(tmp_path, with_line(telegram, "Good.")) as bot:
         await ask(telegram, "/start")
         bot.config.write_text("decoding: [this is no mapping\n")
-        await bot.wait_for_event("config_rejected")
+        await bot.wait_for_event("config_refused")
         assert (await ask(telegram, "/start")).startswith("I say Good.")
         bot.config.unlink()
         assert (await ask(telegram, "/start")).startswith("I say Good.")
         bot.configure(with_line(telegram, "Better."))
-        await bot.wait_for_event("config_applied")
+        await bot.wait_for_event("config_changed")
         assert (await ask(telegram, "/start")).startswith("I say Better.")
+        assert bot.running
+
+
+async def test_a_worker_that_has_to_start_while_the_file_is_broken_uses_the_last_good_one(
+    tmp_path: Path, telegram: TelegramServer
+) -> None:
+    async with BanterProcess(tmp_path, with_line(telegram, "Good.")) as bot:
+        assert await ask(telegram, "hello") == "Good."
+        bot.config.write_text("decoding: [this is no mapping\n")
+        await bot.wait_for_event("config_refused")
+        os.kill(bot.workers()[0], signal.SIGKILL)
+        assert await ask(telegram, "hello again") == "Good."
         assert bot.running
 
 
@@ -69,5 +83,5 @@ async def test_a_key_that_needs_a_restart_is_named(tmp_path: Path, telegram: Tel
     async with BanterProcess(tmp_path, with_line(telegram, "Good.")) as bot:
         await ask(telegram, "/start")
         bot.configure({**with_line(telegram, "Good."), "web": {"enabled": True, "listen": "127.0.0.1:18099"}})
-        warning = await bot.wait_for_event("config_needs_restart")
-        assert any("web" in key for key in warning["keys"])
+        change = await bot.wait_for_event("config_changed")
+        assert "web.enabled" in change["needs_restart"]

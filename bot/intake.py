@@ -88,6 +88,7 @@ class Intake:
                 "outcome": received.outcome.value,
                 "trigger": trigger.value if trigger else None,
                 "reason": received.reason,
+                **({"text": text} if config.privacy.log_text else {}),
             },
         )
 

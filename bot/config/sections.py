@@ -7,7 +7,7 @@ import re
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, Field, PlainSerializer, SecretStr, StringConstraints, field_validator
 
@@ -353,7 +353,8 @@ def _database_url(url: str) -> str:
     if scheme.startswith("sqlite") and (not rest.startswith("/") or not rest.strip("/") or ":memory:" in rest):
         raise ValueError('the database needs a file; allowed: "sqlite:///data/banter.db"')
     try:
-        host = urlsplit(url.strip()).hostname
+        parts = urlsplit(url.strip())
+        host = parts.hostname or parse_qs(parts.query).get("host")  # a folder there means a socket
     except ValueError:
         host = None
     if scheme.startswith("postgresql") and not host:

@@ -311,3 +311,13 @@ def test_readable_keeps_joined_emoji_and_right_to_left_text() -> None:
     family = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
     assert readable(family) == family
     assert readable("שלום") == "שלום"
+
+
+@pytest.mark.parametrize("log_text", [False, True])
+async def test_peoples_words_are_logged_only_when_asked_for(
+    make_intake: MakeIntake, people: People, caplog: pytest.LogCaptureFixture, log_text: bool
+) -> None:
+    caplog.set_level("DEBUG")
+    await make_intake(privacy={"log_text": log_text}).message(people.message("a heron in the reeds"))
+    (record,) = [one for one in caplog.records if one.getMessage() == "message_received"]
+    assert ("a heron in the reeds" in str(record.__dict__)) is log_text

@@ -7,6 +7,7 @@ reply is then the same text.
 
 import asyncio
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -60,4 +61,4 @@ def _has_equal_neighbours(telegram: TelegramServer) -> bool:
     texts: dict[int, list[str]] = {}
     for sent in telegram.sent:
         texts.setdefault(sent.chat, []).append(sent.text)
-    return any(first == second for said in texts.values() for first, second in zip(said, said[1:], strict=False))
+    return any(first == second for said in texts.values() for first, second in pairwise(said))

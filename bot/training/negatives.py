@@ -1,5 +1,6 @@
 """Replies that do not fit: what a ranker learns to tell from the reply that a person wrote."""
 
+import logging
 import random
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,13 +13,16 @@ from bot.generator.engine import Generator
 from bot.training.corpora.dialogue import Dialogue
 from bot.training.examples import utterances_of
 
+log = logging.getLogger(__name__)
+
 _ROWS = 64
+_CONTEXT_TOKENS = 128
 _SAME = 0.5
 """From this share of common words on, a generated reply is too near the real one to be called wrong."""
 
 _SAMPLING = Decoding(
     candidates=1,
-    max_new_tokens=48,
+    max_new_tokens=40,
     min_new_tokens=1,
     temperature=0.9,
     top_k=40,
@@ -72,22 +76,22 @@ def contrasts(dialogues: Sequence[Dialogue], rng: random.Random) -> list[Contras
 
 def with_generated(found: Sequence[Contrast], generator: Generator, rng: random.Random) -> list[Contrast]:
     """Add the generator's own reply to each context, where it is not nearly the real one."""
-    longest = generator.context_limit - _SAMPLING.max_new_tokens
-    harder: list[Contrast] = []
+    longest = min(_CONTEXT_TOKENS, generator.context_limit - _SAMPLING.max_new_tokens)
+    contexts = [tuple(generator.dialect.encode(contrast.context, longest)) for contrast in found]
+    by_length = sorted(range(len(found)), key=lambda number: len(contexts[number]))
+    harder: dict[int, Contrast] = {}
     for start in range(0, len(found), _ROWS):
-        part = found[start : start + _ROWS]
+        part = by_length[start : start + _ROWS]  # of about equal length, or the short ones are mostly padding
         requests = [
-            GenerationRequest(
-                input_ids=tuple(generator.dialect.encode(contrast.context, longest)),
-                decoding=_SAMPLING,
-                seed=rng.getrandbits(63),
-            )
-            for contrast in part
+            GenerationRequest(input_ids=contexts[number], decoding=_SAMPLING, seed=rng.getrandbits(63))
+            for number in part
         ]
-        for contrast, candidates in zip(part, generator.generate(requests), strict=True):
+        for number, candidates in zip(part, generator.generate(requests), strict=True):
+            contrast = found[number]
             texts = [c.text for c in candidates if c.text and _overlap(c.text, contrast.reply) < _SAME]
-            harder.append(Contrast(contrast.context, contrast.reply, (*contrast.wrong, *texts)))
-    return harder
+            harder[number] = Contrast(contrast.context, contrast.reply, (*contrast.wrong, *texts))
+        log.info("wrong_replies_generated", extra={"done": len(harder), "of": len(found)})
+    return [harder[number] for number in range(len(found))]
 
 
 def _another(replies: Sequence[str], reply: str, rng: random.Random) -> str:

@@ -91,10 +91,12 @@ async def test_killed_while_the_reply_is_written_it_answers_once_after_the_resta
     async with banter(tmp_path, telegram) as bot:
         telegram.say("hello")
         await telegram.wait_for_sent(1, within=60)
-        os.kill(bot.workers()[0], signal.SIGSTOP)
+        (worker,) = bot.workers()
+        os.kill(worker, signal.SIGSTOP)
         telegram.say("what is your favourite food?")
         await telegram.wait_until_confirmed()
         await bot.restart()
+        os.kill(worker, signal.SIGKILL)  # a stopped process cannot end by itself
         await telegram.wait_for_sent(2, within=60)
         assert bot.rows("select count(*) from turns where state = 'replied'") == [(2,)]
         assert len(telegram.sent) == 2

@@ -19,7 +19,7 @@ from bot.generator.tokenization import load_tokenizer
 from bot.training.corpora.registry import corpus_named
 from bot.training.errors import TrainingError
 from bot.training.examples import Batches, Share, encode_dialogues, training_examples
-from bot.training.run import OrderedTrainer, run
+from bot.training.run import OrderedTrainer, run, save_halved
 from bot.training.tokenizer import save_tokenizer, train_tokenizer
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def train(plan: Plan) -> None:
         seed=plan.seed,
     )
     model.config.banter_dialect = dialect.name
-    model.half().save_pretrained(plan.out)  # half the size; inference widens the numbers again
+    save_halved(model, plan.out)
     log.info("model_saved", extra={"path": str(plan.out)})
 
 

@@ -21,7 +21,7 @@ from bot.training.corpora.registry import corpus_named
 from bot.training.errors import TrainingError
 from bot.training.examples import Share
 from bot.training.negatives import Contrast, contrasts, with_generated
-from bot.training.run import OrderedTrainer, run
+from bot.training.run import OrderedTrainer, run, save_halved
 from bot.training.tokenizer import save_tokenizer
 
 log = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ def train_ranker(plan: RankerPlan) -> None:
         seed=plan.seed,
     )
     model.config.pad_token_id = min(generator.dialect.stop_ids)
-    model.half().save_pretrained(plan.out)  # half the size; inference widens the numbers again
+    save_halved(model, plan.out)
     log.info("ranker_saved", extra={"path": str(plan.out)})
 
 

@@ -99,6 +99,11 @@ def run(
     trainer.train(resume_from_checkpoint=last_checkpoint(str(out)))
 
 
+def save_halved(model: Any, out: Path) -> None:
+    """Write a model's numbers in float16: half the size, and inference widens them again."""
+    model.half().save_pretrained(out)
+
+
 def _arguments(out: Path, epochs: int, bf16: bool, seed: int) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(out),

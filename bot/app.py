@@ -37,7 +37,9 @@ from storage.store import Store
 log = logging.getLogger(__name__)
 
 PLATFORMS = ("telegram", "discord")
-POST_GRACE = timedelta(seconds=2)
+# With the worker's grace these stay below the ten seconds that a supervisor usually waits.
+POST_GRACE = timedelta(seconds=1)
+CLOSE_GRACE = timedelta(seconds=1.5)
 HEALTH_INTERVAL = 5.0
 
 
@@ -173,8 +175,7 @@ class App:
             with contextlib.suppress(StoreError):
                 await intake.save_seen()
                 await scheduler.resign()
-            for adapter in adapters:
-                await adapter.close()
+            await _close(adapters)
             await _cancel([*background, *([working] if working else [])])
             health.remove()
 
@@ -318,6 +319,14 @@ async def _write_health(health: Health) -> None:
     while True:
         await health.write()
         await asyncio.sleep(HEALTH_INTERVAL)
+
+
+async def _close(adapters: Sequence[Adapter]) -> None:
+    """Say good-bye to the platforms; one that hangs is left."""
+    closing = [asyncio.create_task(adapter.close(), name=f"close-{adapter.platform}") for adapter in adapters]
+    if closing:
+        await asyncio.wait(closing, timeout=CLOSE_GRACE.total_seconds())
+        await _cancel(closing)
 
 
 async def _cancel(tasks: Sequence["asyncio.Task[None]"]) -> None:

@@ -22,7 +22,7 @@ from storage.store import Store
 
 log = logging.getLogger(__name__)
 
-GRACE = timedelta(seconds=9)
+GRACE = timedelta(seconds=6)  # a second more than the worker gives what it has in work
 MAX_BACKOFF = 30.0
 _LASTED = 60.0  # a worker that ran this long was well: the next restart is immediate
 

@@ -77,7 +77,7 @@ def train(
 @click.option("--corpus", "corpora", multiple=True, default=("everyday=1",), show_default=True, help=CORPUS_HELP)
 @click.option("--epochs", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="End after this time, well annealed.")
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=3e-4, show_default=True)
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=1e-3, show_default=True)
 @click.option("--dtype", type=click.Choice(["bf16", "float32"]), default="bf16", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 def train_ranker(

@@ -16,7 +16,7 @@ from bot.training.examples import utterances_of
 log = logging.getLogger(__name__)
 
 _ROWS = 64
-_CONTEXT_TOKENS = 128
+_CONTEXT_TOKENS = 80
 _SAME = 0.5
 """From this share of common words on, a generated reply is too near the real one to be called wrong."""
 
@@ -60,7 +60,7 @@ class ReplyPool:
 
 
 def contrasts(dialogues: Sequence[Dialogue], rng: random.Random) -> list[Contrast]:
-    """One reply of every dialogue against one from anywhere and one of its topic or from earlier in the talk."""
+    """One reply of every dialogue against two from anywhere and one of its topic or from elsewhere in the talk."""
     pool = ReplyPool(dialogues)
     found = []
     for dialogue in dialogues:
@@ -70,7 +70,8 @@ def contrasts(dialogues: Sequence[Dialogue], rng: random.Random) -> list[Contras
         reply = utterances[place].text
         said = [utterances[n].text for n in places if n != place]
         near = rng.choice(said) if said and rng.random() < 0.3 else pool.same_topic(dialogue.topic, reply, rng)
-        found.append(Contrast(tuple(utterances[:place]), reply, (pool.other(reply, rng), near)))
+        wrong = (pool.other(reply, rng), pool.other(reply, rng), near)
+        found.append(Contrast(tuple(utterances[:place]), reply, wrong))
     return found
 
 

@@ -26,7 +26,7 @@ from bot.training.tokenizer import save_tokenizer
 
 log = logging.getLogger(__name__)
 
-POSITIONS = 160
+POSITIONS = 96
 """A ranker keeps only the positions that it was trained on, so that it is never asked about a longer talk."""
 
 TOKENS_PER_BATCH = 4096
@@ -42,7 +42,7 @@ class RankerPlan:
     shares: Sequence[Share]
     minutes: float | None = None
     epochs: int = 1
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     bf16: bool = True
     seed: int = 0
 

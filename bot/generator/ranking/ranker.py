@@ -5,6 +5,9 @@ from typing import Protocol
 
 from bot.generator.checkpoints import locate
 
+MUTUAL_INFORMATION = "mutual_information"
+"""The ranker that every generator is: see `bot.generator.ranking.mutual_information`."""
+
 Pair = tuple[Sequence[str], str]
 """The turns before the reply, oldest first, and the reply."""
 
@@ -25,7 +28,14 @@ class Ranker(Protocol):
 
 
 def load_ranker(checkpoint: str, *, name: str, device: str = "auto", dtype: str = "auto") -> Ranker:
-    """Load a GPT2ForSequenceClassification head: "starter", a directory, or a hub id. Raises CheckpointError."""
+    """Load a ranker from "starter", a directory, or a hub id. Raises CheckpointError.
+
+    The checkpoint is a GPT2ForSequenceClassification head; for the name `mutual_information` it is a generator.
+    """
+    if name == MUTUAL_INFORMATION:
+        from bot.generator.ranking.mutual_information import MutualInformation
+
+        return MutualInformation.load(locate(checkpoint, starter="generator"), name=name, device=device, dtype=dtype)
     directory = locate(checkpoint, starter="ranker")
     from bot.generator.ranking.head import Head
 

@@ -23,7 +23,7 @@ TALKS = [
 def test_wrong_replies_are_never_the_right_one() -> None:
     for contrast in contrasts(TALKS, random.Random(0)):
         assert contrast.reply not in contrast.wrong
-        assert len(contrast.wrong) == 2
+        assert len(contrast.wrong) == 3
 
 
 def test_the_context_ends_before_the_reply() -> None:
@@ -51,9 +51,9 @@ def test_a_batch_pairs_every_wrong_reply_with_its_own_right_one() -> None:
     batches = ContrastBatches(contrasts(TALKS, random.Random(0)), DIALECT, 60, seed=0)
     batch = batches[0]
     assert len(batches) == 1
-    assert len(batch["input_ids"]) == 60
+    assert len(batch["input_ids"]) == 80
     for row, right in enumerate(batch["labels"].tolist()):
-        assert right == -1 or (right < row <= right + 2 and batch["labels"][right] == -1)
+        assert right == -1 or (right < row <= right + 3 and batch["labels"][right] == -1)
 
 
 def test_the_loss_is_dialogrpts() -> None:

@@ -23,7 +23,6 @@ from adapters.base import (
     CommandSpec,
     Identity,
     IncomingCommand,
-    InDoubt,
     OutgoingPart,
     PlatformUnreachable,
     Receipt,
@@ -54,6 +53,9 @@ _NO_GROUPS = "The bot cannot be added to groups. To change this, send /setjoingr
 # A command waits for this look-up, and every other chat's updates of the batch with it.
 _MOST_LOOKUP_SECONDS = 5.0
 
+# A channel that refused a post is not tried again before.
+_REFUSED_SECONDS = 60.0
+
 _ADMINS = (ChatMemberStatus.ADMINISTRATOR, ChatMemberStatus.OWNER)
 
 
@@ -83,6 +85,8 @@ class TelegramAdapter:
         self._client = Client(token, api_url, self._timing)
         self._flood_waits = FloodWaits(clock)
         self._typing_waits = FloodWaits(clock)
+        self._clock = clock
+        self._refused_at: dict[str, float] = {}  # by address of a channel that took no post
         self._health = (
             Health("webhook check", 3 * self._timing.webhook_check, clock)
             if self._webhook
@@ -125,7 +129,7 @@ class TelegramAdapter:
 
     async def _listen(self, sink: Sink) -> None:
         me = await self._wait_for_account()
-        delivery = Delivery(sink, me, self._is_group_admin)
+        delivery = Delivery(sink, me, self._is_group_admin, self._may_try_again)
         registering = asyncio.create_task(self._register_commands(), name="telegram commands")
         try:
             if self._webhook:
@@ -211,7 +215,22 @@ class TelegramAdapter:
         message["link_preview_options"] = LinkPreviewOptions(is_disabled=True)
         if part.reply_to and part.reply_to.isdecimal():
             message["reply_parameters"] = ReplyParameters(int(part.reply_to), allow_sending_without_reply=True)
-        return await self._send(message, chat_id, thread_id)
+        try:
+            receipt = await self._send(message, chat_id, thread_id)
+        except ChannelRefused:
+            self._refused_at[part.channel.address] = self._clock()
+            raise
+        self._refused_at.pop(part.channel.address, None)
+        return receipt
+
+    def _may_try_again(self, channel: Channel) -> bool:
+        """Whether a channel refused us a while ago: that it speaks shows that we are there, and nobody tells a bot
+        when all members may write again or a closed topic is opened."""
+        since = self._refused_at.get(channel.address)
+        if since is None or self._clock() - since < _REFUSED_SECONDS:
+            return False
+        self._refused_at[channel.address] = self._clock()
+        return True
 
     async def _send(self, message: Mapping[str, Any], chat_id: int, thread_id: int | None) -> Receipt:
         try:
@@ -228,10 +247,9 @@ class TelegramAdapter:
             if isinstance(refusal, ChannelMoved):
                 raise ChannelMoved(address_of(int(refusal.new_address), thread_id)) from None
             raise refusal from None
+        # A server that says "ok" has posted, whatever it tells of the message: once more would be twice.
         message_id = sent.get("message_id") if isinstance(sent, dict) else None
-        if message_id is None:
-            raise InDoubt("the server's answer names no message")
-        return Receipt(str(message_id))
+        return Receipt(str(message_id) if message_id is not None else "unknown")
 
     def _after_failed_send(self, error: TelegramError, chat_id: int) -> None:
         wait = flood_wait(error)

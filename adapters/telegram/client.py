@@ -7,7 +7,9 @@ must not count as lost because its echo could not be read. Knows no updates, cha
 import asyncio
 import json
 import logging
+import math
 import os
+import re
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -64,6 +66,8 @@ _CHANNEL_IS_CLOSED = (
     "topic deleted",
     "thread not found",
 )
+
+_RETRY_AFTER = re.compile(r"retry after (\d{1,6})", re.IGNORECASE)
 
 # Failures of httpx before the first byte of a request left.
 _NEVER_SENT = (
@@ -170,8 +174,8 @@ def _checked(status: int, body: bytes) -> tuple[int, bytes]:
     if succeeded:
         code = answer.get("error_code")
         status = code if isinstance(code, int) and code >= 300 else 500
-    parameters = _known_parameters(answer.get("parameters"))
     description = str(answer.get("description") or f"HTTP {status}")
+    parameters = _known_parameters(answer.get("parameters"), description)
     if status >= 500 or (status == 429 and "retry_after" not in parameters):
         raise ServerTrouble(status)
     if status == 404:
@@ -179,16 +183,30 @@ def _checked(status: int, body: bytes) -> tuple[int, bytes]:
     return status, json.dumps({"ok": False, "description": description, "parameters": parameters}).encode()
 
 
-def _known_parameters(parameters: Any) -> dict[str, float]:
-    """Of https://core.telegram.org/bots/api#responseparameters what makes sense; a wait is at most a day."""
+def _known_parameters(parameters: Any, description: str) -> dict[str, float]:
+    """Of https://core.telegram.org/bots/api#responseparameters what makes sense; a wait is at most a day.
+
+    Where a wait is told in words only ("Too Many Requests: retry after 5"), it is read there.
+    """
+    given = parameters if isinstance(parameters, dict) else {}
     known: dict[str, float] = {}
-    if isinstance(parameters, dict):
-        wait, chat_id = parameters.get("retry_after"), parameters.get("migrate_to_chat_id")
-        if isinstance(wait, int | float) and wait > 0:
-            known["retry_after"] = min(wait, 86_400)
-        if isinstance(chat_id, int):
-            known["migrate_to_chat_id"] = chat_id
+    told = _RETRY_AFTER.search(description)
+    wait = _as_number(given.get("retry_after")) or (float(told[1]) if told else 0.0)
+    if wait > 0:
+        known["retry_after"] = min(wait, 86_400.0)
+    chat_id = given.get("migrate_to_chat_id")
+    if isinstance(chat_id, int):
+        known["migrate_to_chat_id"] = chat_id
     return known
+
+
+def _as_number(value: object) -> float:
+    """A number, also one written as text; 0 for everything else."""
+    try:
+        number = float(value)  # type: ignore[arg-type]  # whatever it is
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+    return number if math.isfinite(number) else 0.0
 
 
 class Pacer(AIORateLimiter):

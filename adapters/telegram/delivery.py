@@ -13,12 +13,13 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
-from adapters.base import ChannelKind, IncomingCommand, IncomingMessage, Sink
+from adapters.base import Channel, ChannelKind, IncomingCommand, IncomingMessage, Sink
 from adapters.telegram.parse import PLATFORM, Back, Edited, Event, Gone, Me, Moved, chat_key, parse_update
 
 log = logging.getLogger(__name__)
 
 AskAdmin = Callable[[IncomingCommand], Awaitable[bool]]
+MayTryAgain = Callable[[Channel], bool]
 
 # After so many refusals of one update by a sink that keeps everything else, the update is at fault.
 _MOST_REFUSALS = 8
@@ -29,12 +30,14 @@ class NotCommitted(Exception):
 
 
 class Delivery:
-    """Hands updates to the sink. `ask_admin` says whether a command's author is an admin of the group."""
+    """Hands updates to the sink. `ask_admin` says whether a command's author is an admin of the group, `may_try_again`
+    whether a channel that speaks had refused us and is to be tried once more."""
 
-    def __init__(self, sink: Sink, me: Me, ask_admin: AskAdmin) -> None:
+    def __init__(self, sink: Sink, me: Me, ask_admin: AskAdmin, may_try_again: MayTryAgain) -> None:
         self._sink = sink
         self._me = me
         self._ask_admin = ask_admin
+        self._may_try_again = may_try_again
         self._refusals: dict[str, int] = {}
 
     async def deliver_batch(self, updates: Sequence[Any]) -> list[int]:
@@ -99,6 +102,8 @@ class Delivery:
     async def _hand_over(self, event: Event) -> None:
         match event:
             case IncomingMessage():
+                if self._may_try_again(event.channel):
+                    await self._sink.channel_back(event.channel)
                 await self._sink.message(event)
             case IncomingCommand():
                 await self._sink.command(await self._with_rights(event))

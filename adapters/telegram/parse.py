@@ -5,13 +5,14 @@ module cannot read raises some exception; the caller keeps such an update as a d
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from telegram import Chat, ChatMember, ChatMemberRestricted, ChatMemberUpdated, Message, MessageEntity, Update
+from telegram import Chat, ChatMember, Message, MessageEntity
 
 from adapters.base import Author, Channel, ChannelKind, IncomingCommand, IncomingMessage
+from adapters.telegram.essence import chat_essence, is_said, message_essence
 from adapters.text import clean_text
 
 PLATFORM = "telegram"
@@ -20,6 +21,14 @@ PLATFORM = "telegram"
 UPDATE_KINDS = ("message", "edited_message", "my_chat_member")
 
 _COMMAND = re.compile(r"/(?P<name>\w{1,32})(?:@(?P<bot>\w+))?(?:\s+(?P<arguments>.*))?\Z", re.ASCII | re.DOTALL)
+# Where a name is no mention.
+_LITERAL = (
+    MessageEntity.CODE,
+    MessageEntity.PRE,
+    MessageEntity.URL,
+    MessageEntity.TEXT_LINK,
+    MessageEntity.EMAIL,
+)
 _GROUPS = (Chat.GROUP, Chat.SUPERGROUP)
 
 
@@ -60,13 +69,15 @@ Event = IncomingMessage | IncomingCommand | Edited | Moved | Gone | Back
 
 def parse_update(raw: Mapping[str, Any], me: Me) -> Event | None:
     """The event that an update tells of, or None if it is none of the bot's business."""
-    update = Update.de_json(dict(raw), None)
-    if update.message:
-        return _read_message(update.message, me)
-    if update.edited_message:
-        return _read_edit(update.edited_message, me)
-    if update.my_chat_member:
-        return _read_membership(update.my_chat_member)
+    if raw.get("message"):
+        return _read_message(Message.de_json(message_essence(raw["message"]), None), me, said=is_said(raw["message"]))
+    if raw.get("edited_message"):
+        edited = raw["edited_message"]
+        if not is_said(edited) or edited.get("location"):  # a live location moves on
+            return None
+        return _read_edit(Message.de_json(message_essence(edited), None), me)
+    if raw.get("my_chat_member"):
+        return _read_membership(raw["my_chat_member"])
     return None
 
 
@@ -90,17 +101,17 @@ def parse_address(address: str) -> tuple[int, int | None]:
     return int(chat), int(thread) if thread else None
 
 
-def _read_message(message: Message, me: Me) -> Event | None:
+def _read_message(message: Message, me: Me, *, said: bool) -> Event | None:
     if message.migrate_to_chat_id:
         return Moved(old_address=str(message.chat.id), new_address=str(message.migrate_to_chat_id))
     if message.migrate_from_chat_id:
         return Moved(old_address=str(message.migrate_from_chat_id), new_address=str(message.chat.id))
     author = _author(message, me)
     channel = _channel(message)
-    if author is None or channel is None or not _is_said(message):
+    if author is None or channel is None or not said:
         return None
     text, mentions_bot = _own_text(message, me)
-    command = _COMMAND.match(message.text or "")
+    command = _COMMAND.match(message.text or message.caption or "")
     if command:
         addressee = command["bot"]
         if addressee and addressee.casefold() != me.username.casefold():
@@ -129,21 +140,22 @@ def _read_message(message: Message, me: Me) -> Event | None:
 def _read_edit(message: Message, me: Me) -> Edited | None:
     author = _author(message, me)
     channel = _channel(message)
-    if author is None or channel is None or not _is_said(message) or message.location:  # a live location moves on
+    if author is None or channel is None:
         return None
     return Edited(channel=channel, message_id=str(message.message_id), text=_own_text(message, me)[0])
 
 
-def _read_membership(change: ChatMemberUpdated) -> Gone | Back | None:
-    channel = _chat_channel(change.chat)
+def _read_membership(change: Mapping[str, Any]) -> Gone | Back | None:
+    channel = _chat_channel(Chat(**chat_essence(change["chat"])))
     if channel is None:
         return None
-    member = change.new_chat_member
-    if member.status in (ChatMember.LEFT, ChatMember.BANNED):
-        private = channel.kind is ChannelKind.PRIVATE
-        return Gone(channel=channel, reason="blocked by the person" if private else "removed from the group")
-    if isinstance(member, ChatMemberRestricted) and not (member.is_member and member.can_send_messages):
-        return Gone(channel=channel, reason="not allowed to write in the group")
+    member = change["new_chat_member"]
+    match member["status"]:
+        case ChatMember.LEFT | ChatMember.BANNED:
+            private = channel.kind is ChannelKind.PRIVATE
+            return Gone(channel=channel, reason="blocked by the person" if private else "removed from the group")
+        case ChatMember.RESTRICTED if not (member.get("is_member", True) and member.get("can_send_messages")):
+            return Gone(channel=channel, reason="not allowed to write in the group")
     return Back(channel=channel)
 
 
@@ -182,11 +194,6 @@ def _chat_channel(chat: Chat, thread_id: int | None = None) -> Channel | None:
     return None
 
 
-def _is_said(message: Message) -> bool:
-    """Something a person said or showed; the rest are service messages such as "X joined"."""
-    return bool(message.text or message.caption or message.effective_attachment)
-
-
 def _replied_message(message: Message) -> Message | None:
     """The message answered to; each message of a topic names the topic's creation, which is no answer."""
     replied = message.reply_to_message
@@ -196,8 +203,7 @@ def _replied_message(message: Message) -> Message | None:
 def _own_text(message: Message, me: Me) -> tuple[str, bool]:
     """The text without mentions of the bot, and whether there were any."""
     text = message.text or message.caption or ""
-    entities = message.entities or message.caption_entities
-    spans = _mentions_in_entities(text, entities, me) if entities else _mentions_in_words(text, me)
+    spans = _mentions(text, message.entities or message.caption_entities, me)
     for start, end in reversed(spans):
         text = _join(text[:start].rstrip(), text[end:].lstrip())
     return clean_text(text).strip(), bool(spans)
@@ -212,25 +218,31 @@ def _join(before: str, after: str) -> str:
     return f"{before} {after}"
 
 
-def _mentions_in_entities(text: str, entities: tuple[MessageEntity, ...], me: Me) -> list[tuple[int, int]]:
-    """Places of mentions in characters; the Bot API counts UTF-16 code units."""
-    units = text.encode("utf-16-le", "surrogatepass")
-    spans = []
-    for entity in entities:
-        if entity.type not in (MessageEntity.MENTION, MessageEntity.TEXT_MENTION):
-            continue
-        start = len(units[: 2 * entity.offset].decode("utf-16-le", "surrogatepass"))
-        end = start + len(units[2 * entity.offset : 2 * (entity.offset + entity.length)].decode("utf-16-le"))
-        by_name = entity.type == MessageEntity.MENTION and text[start:end].casefold() == f"@{me.username}".casefold()
-        by_id = entity.user is not None and entity.user.id == me.id
-        if by_name or by_id:
-            spans.append((start, end))
-    return sorted(spans)
-
-
-def _mentions_in_words(text: str, me: Me) -> list[tuple[int, int]]:
-    """For servers that mark no entities."""
-    if not me.username:
-        return []
+def _mentions(text: str, entities: Sequence[MessageEntity], me: Me) -> list[tuple[int, int]]:
+    """Places of mentions in characters: where Telegram marked them, else where they can be read outside of code and
+    links, since small servers mark nothing or count differently."""
+    places = [(entity, _place(text, entity)) for entity in entities]
+    marked = sorted(place for entity, place in places if _means(entity, text[slice(*place)], me))
+    if marked or not me.username:
+        return marked
+    literal = [place for entity, place in places if entity.type in _LITERAL]
     mention = re.compile(rf"(?<![\w@/])@{re.escape(me.username)}(?!\w)", re.IGNORECASE | re.ASCII)
-    return [match.span() for match in mention.finditer(text)]
+    spans = [match.span() for match in mention.finditer(text)]
+    return [span for span in spans if not any(start <= span[0] < end for start, end in literal)]
+
+
+def _means(entity: MessageEntity, words: str, me: Me) -> bool:
+    by_name = entity.type == MessageEntity.MENTION and words.casefold() == f"@{me.username}".casefold()
+    by_account = entity.type == MessageEntity.TEXT_MENTION and entity.user is not None and entity.user.id == me.id
+    return by_name or by_account
+
+
+def _place(text: str, entity: MessageEntity) -> tuple[int, int]:
+    """Start and end of an entity in characters; the Bot API counts UTF-16 code units."""
+    units = text.encode("utf-16-le", "surrogatepass")
+    start, end = 2 * entity.offset, 2 * (entity.offset + entity.length)
+    return _characters(units[:start]), _characters(units[:end])
+
+
+def _characters(units: bytes) -> int:
+    return len(units.decode("utf-16-le", "replace"))  # an end within a surrogate pair counts it

@@ -89,9 +89,12 @@ class Poller:
         """Poll until cancelled; raises TokenRefused."""
         while True:
             seconds = 0 if self._probing else int(self._timing.poll)
+            # After a failure the server may be a new one that counts updates from 1 again; one that is not only
+            # repeats what it was not told of, and the sink knows that already.
+            offset = None if self._probing else self._offset
             asked_at = time.monotonic()
             try:
-                batch = await self._client.get_updates(self._offset, UPDATE_KINDS, seconds)
+                batch = await self._client.get_updates(offset, UPDATE_KINDS, seconds)
             except TelegramError as error:
                 await self._recover(error)
                 continue
@@ -100,14 +103,14 @@ class Poller:
                 continue
             self._probing = False
             if batch:
-                await self._take(batch)
+                await self._take(batch, offset)
             else:
                 self._succeeded()
                 # A server that ignores the timeout must not be asked in a circle.
                 if time.monotonic() - asked_at < seconds / 2:
                     await asyncio.sleep(self._idle.grow())
 
-    async def _take(self, batch: Sequence[Any]) -> None:
+    async def _take(self, batch: Sequence[Any], asked_from: int | None) -> None:
         self._idle.reset()
         self._health.event()
         failed = await self._delivery.deliver_batch(batch)
@@ -115,7 +118,7 @@ class Poller:
         if failed:
             self._move(offset)
             await self._pause_after("the store does not take what comes in; it will be asked for again")
-        elif offset is None or offset == self._offset:
+        elif offset is None or offset == asked_from:
             await self._pause_after("the server sends the same updates again and again")
         else:
             self._move(offset)
@@ -131,7 +134,7 @@ class Poller:
 
     async def _recover(self, error: TelegramError) -> None:
         reason = self._client.describe(error)
-        if token_refused(error):
+        if token_refused(error) and await self._is_token_dead():
             self._health.failed(f"Telegram refuses the token: {reason}")
             raise TokenRefused(f"Telegram refuses the token: {reason}") from None
         wait = flood_wait(error)
@@ -147,6 +150,14 @@ class Poller:
         if not isinstance(error, ServerTrouble | BrokenAnswer):
             await self._client.renew_polls()
         await self._pause_after(reason)
+
+    async def _is_token_dead(self) -> bool:
+        """Ask again, by another method: one 401 among good answers is the server's fault."""
+        try:
+            await self._client.call("getMe")
+        except TelegramError as error:
+            return token_refused(error)
+        return False
 
     async def _explain_conflict(self) -> str:
         try:

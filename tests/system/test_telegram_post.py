@@ -134,7 +134,6 @@ async def test_a_flood_wait_ends(server):
         (garbage(), InDoubt),
         (Fault(body=b"[]"), InDoubt),
         (Fault(body=b'{"ok": true}'), InDoubt),
-        (Fault(body=b'{"ok": true, "result": true}'), InDoubt),
         (Fault(body=b'{"ok": false, "error_code": 403, "description": "Forbidden"}'), ChannelRefused),
         (Fault(wait_for=asyncio.Event()), InDoubt),
     ],
@@ -150,6 +149,30 @@ async def test_each_failure_says_what_became_of_the_message(server, adapter, fau
 
     await adapter.post(part("Again"))
     assert server.sent[-1].text == "Again"
+
+
+@pytest.mark.parametrize("result", [b"true", b"{}", b"null"])
+async def test_what_the_server_calls_ok_is_posted_and_not_repeated(server, adapter, result):
+    server.fail("sendMessage", Fault(body=b'{"ok": true, "result": %s}' % result))
+
+    assert (await adapter.post(part("Hello"))).message_id
+
+
+async def test_a_group_that_refused_a_post_is_tried_again_when_it_speaks_a_minute_later(server):
+    """Nobody tells a bot that all members of a group may write again, or that a closed topic is open."""
+    now = [0.0]
+    async with telegram_bot(server, clock=lambda: now[0]) as bot:
+        server.fail("sendMessage", refusal(400, "Bad Request: TOPIC_CLOSED"))
+        with pytest.raises(ChannelRefused):
+            await bot.adapter.post(part("Hello", group()))
+        server.say("At once", chat=-100500)
+        await bot.sink.wait_for(lambda: "At once" in bot.sink.texts)
+        assert not bot.sink.back
+        now[0] += 61
+        server.say("Later", chat=-100500)
+        await bot.sink.wait_for(lambda: "Later" in bot.sink.texts)
+
+    assert bot.sink.back == ["-100500"]
 
 
 async def test_without_a_server_nothing_was_posted(server, adapter):

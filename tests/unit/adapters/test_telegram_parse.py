@@ -276,3 +276,55 @@ def test_the_chat_of_any_update_is_found_or_empty(content):
 def test_the_chat_of_each_kind_is_found():
     for kind in ("message", "edited_message", "my_chat_member"):
         assert chat_key({"update_id": 1, kind: {"chat": {"id": -5}}}) == "-5"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"from": {"id": 7}},
+        {"date": None},
+        {"chat": {"id": -100500}},
+        {"photo": [{"file_id": "x"}], "document": {}},
+        {"entities": [{"type": "bold"}, "no entity", {"type": "mention", "offset": 900, "length": 5}]},
+        {"entities": None, "reply_to_message": None},
+        {"reply_to_message": {"message_id": 4, "photo": "none"}},
+        {"unheard_of": {"id": "x"}},
+    ],
+    ids=lambda more: next(iter(more)),
+)
+def test_what_a_small_server_leaves_out_makes_no_message_unreadable(more):
+    found = read("@Banter_Bot hello", **more)
+
+    assert (found.text, found.mentions_bot, found.author.id) == ("hello", True, "7")
+
+
+def test_a_chat_without_a_type_is_told_by_its_number():
+    assert read("hi", chat={"id": 7}).channel.kind is ChannelKind.PRIVATE
+    assert read("hi", chat={"id": -7}).channel.kind is ChannelKind.GROUP
+
+
+def test_a_reply_is_recognised_by_its_author_alone():
+    assert read("yes", reply_to_message={"message_id": 4, "from": {"id": 99}}).replies_to_bot
+
+
+def test_a_mention_counts_where_marks_are_counted_in_characters():
+    found = read("😀😀 @Banter_Bot hi", entities=[{"type": "mention", "offset": 3, "length": 11}])
+
+    assert (found.text, found.mentions_bot) == ("😀😀 hi", True)
+
+
+def test_a_mention_counts_beside_other_marks():
+    found = read("@Banter_Bot well", entities=[{"type": "bold", "offset": 12, "length": 4}])
+
+    assert (found.text, found.mentions_bot) == ("well", True)
+
+
+def test_a_command_may_stand_under_a_picture():
+    found = read(caption="/persona pirate", photo=[{"file_id": "x"}])
+
+    assert (type(found), found.name, found.arguments) == (IncomingCommand, "persona", "pirate")
+
+
+def test_a_membership_needs_no_more_than_chat_and_status():
+    change = {"chat": {"id": -7, "type": "group"}, "new_chat_member": {"status": "kicked"}}
+    assert isinstance(parse_update({"update_id": 1, "my_chat_member": change}, ME), Gone)

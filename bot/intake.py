@@ -105,7 +105,8 @@ class Intake:
     async def command(self, command: IncomingCommand) -> str | None:
         config = self._live.current()
         key = f"{command.channel.platform}/{command.author.id}"
-        if not self._command_limiter.admit(key, config.for_channel(command.channel).limits.user, command.sent_at):
+        rate = config.for_channel(command.channel).limits.user
+        if not self._command_limiter.admit(key, rate, command.sent_at, self._clock()):
             return texts.USER_LIMIT if command.message_id is None else None
         call = commands.Call(
             channel=command.channel, author=command.author, arguments=readable(command.arguments), config=config
@@ -246,10 +247,12 @@ class Intake:
         return spent.admitted or None
 
     def _admitted(self, new: NewMessage, settings: ChannelSettings) -> str | None:
-        if not self._limiter.admit(f"user/{new.channel.platform}/{new.author_id}", settings.limits.user, new.sent_at):
+        clocks = new.sent_at, new.received_at
+        user = f"user/{new.channel.platform}/{new.author_id}"
+        if not self._limiter.admit(user, settings.limits.user, *clocks):
             return "user_limit"
         channel = f"channel/{new.channel.platform}/{new.channel.address}"
-        if not self._limiter.admit(channel, settings.limits.channel, new.sent_at):
+        if not self._limiter.admit(channel, settings.limits.channel, *clocks):
             return "channel_limit"
         return None
 

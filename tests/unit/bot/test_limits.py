@@ -35,6 +35,12 @@ def test_messages_written_over_an_hour_pass_though_they_arrive_at_once() -> None
     assert all(limiter.admit("a", THREE_A_MINUTE, moment) for moment in written)
 
 
+def test_a_senders_clock_that_stands_still_locks_nobody_out() -> None:
+    limiter = Limiter()
+    heard = [NOON + timedelta(minutes=minute) for minute in range(10)]
+    assert all(limiter.admit("a", THREE_A_MINUTE, NOON, moment) for moment in heard)
+
+
 def test_a_clock_that_jumps_back_neither_refills_nor_freezes() -> None:
     limiter = Limiter()
     for _ in range(3):

@@ -1,17 +1,20 @@
 """What this machine can do, measured: behind `banter bench`.
 
-`measure_overhead` sends messages through intake, store, worker and outbox with a model that answers at once, and
-reports the time from an adapter's event to its post. `measure_model` lets the configured model answer chats, one and
-many at a time.
+`measure_overhead` sends messages through intake, store, worker and outbox with a model that answers at once, the
+worker in a process of its own as in `banter run`, and reports the time from an adapter's event to its post.
+`measure_model` lets the configured model answer chats, one and many at a time.
 """
 
 import asyncio
+import contextlib
+import multiprocessing
 import os
 import platform
+import socket
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,6 +40,7 @@ from bot.post import Poster
 from bot.reload import LiveConfig
 from bot.reply import Ports, compose_reply
 from bot.safety import Moderators
+from bot.wake import WakePipe
 from bot.worker import Worker
 from storage import migrate
 from storage.store import Store
@@ -137,39 +141,89 @@ class _Instant:
 
 async def measure_overhead(url: str | None, rates: Sequence[int], seconds: float) -> list[Overhead]:
     """The overhead at each rate (messages a second), on a fresh SQLite file or on the given database."""
-    with tempfile.TemporaryDirectory() as folder:
-        config_path = Path(folder) / "config.yaml"
-        config_path.write_text(_SETTINGS)
-        store = Store.open(url or "sqlite:///bench.db", base=Path(folder))
-        worker_store = Store.open(url or "sqlite:///bench.db", base=Path(folder))
-        try:
+    with tempfile.TemporaryDirectory() as name:
+        place = _Place(url or "sqlite:///bench.db", Path(name))
+        place.config.write_text(_SETTINGS)
+        async with place.store() as store:
             await asyncio.to_thread(migrate.migrate, store.engines, store.where)
-            return await _with_parts(store, worker_store, LiveConfig(config_path), rates, seconds)
+            pipe, theirs = WakePipe.pair()
+            worker = multiprocessing.get_context("spawn").Process(target=_work, args=(place, theirs), daemon=True)
+            worker.start()
+            theirs.close()
+            try:
+                return await _with_parts(store, pipe, LiveConfig(place.config), rates, seconds)
+            finally:
+                pipe.close()
+                await asyncio.to_thread(worker.join)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where both processes find the database and the configuration."""
+
+    url: str
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "config.yaml"
+
+    @contextlib.asynccontextmanager
+    async def store(self) -> AsyncIterator[Store]:
+        store = Store.open(self.url, base=self.folder)
+        try:
+            yield store
         finally:
             await store.close()
-            await worker_store.close()
+
+
+def _work(place: _Place, end: socket.socket) -> None:
+    """The worker's process, until the other end of the pipe is closed."""
+    asyncio.run(_answer_instantly(place, WakePipe(end)))
+
+
+async def _answer_instantly(place: _Place, pipe: WakePipe) -> None:
+    loop = asyncio.get_running_loop()
+    async with place.store() as store:
+        worker = Worker(store, LiveConfig(place.config), _Instant(), "bench-worker")  # type: ignore[arg-type]
+
+        def on_topic(topic: str) -> None:
+            if topic == "turns":
+                worker.wake()
+
+        store.on_commit(pipe.send)
+        store.on_commit(lambda topic: loop.call_soon_threadsafe(on_topic, topic))
+        working = asyncio.create_task(worker.run())
+        pipe.send("ready")
+        await pipe.listen(on_topic)
+        worker.stop()
+        await working
 
 
 async def _with_parts(
-    store: Store, worker_store: Store, live: LiveConfig, rates: Sequence[int], seconds: float
+    store: Store, pipe: WakePipe, live: LiveConfig, rates: Sequence[int], seconds: float
 ) -> list[Overhead]:
     adapter = LoopbackAdapter()
     intake = Intake(store, live, Moderators())
-    worker = Worker(worker_store, live, _Instant(), "bench-worker")  # type: ignore[arg-type]
     poster = Poster(store, adapter, "bench-poster", at_most_once=lambda: False)
+    ready = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def woken(_topic: str) -> None:
-        loop.call_soon_threadsafe(worker.wake)
-        loop.call_soon_threadsafe(poster.wake)
+    def on_topic(topic: str) -> None:
+        if topic == "ready":
+            ready.set()
+        elif topic == "outbox":
+            poster.wake()
 
-    store.on_commit(woken)
-    worker_store.on_commit(woken)
-    tasks = [asyncio.create_task(worker.run()), asyncio.create_task(poster.run())]
+    store.on_commit(pipe.send)
+    store.on_commit(lambda topic: loop.call_soon_threadsafe(on_topic, topic))
+    tasks = [asyncio.create_task(pipe.listen(on_topic)), asyncio.create_task(poster.run())]
     try:
+        async with asyncio.timeout(60):
+            await ready.wait()
+        await _at_rate(intake, adapter, rate=5, seconds=2)  # what is loaded and built at first use
         return [await _at_rate(intake, adapter, rate, seconds) for rate in rates]
     finally:
-        worker.stop()
         await poster.drain(timedelta(seconds=1))
         for task in tasks:
             task.cancel()

@@ -1,11 +1,13 @@
 """The outbox's way to one platform: lease, post part by part, remember - at least once and hardly ever twice.
 
-Before each part the store notes that it may be out from now on, afterwards that it is. A reply found in between
-at the next start is in doubt: the adapter looks for it, and where it cannot, posts again with the same nonce
+The store notes before each part that it may be out from now on (before the first one with the lease, before the
+others with the receipt of the one before), and at the end that all are. A reply found in between at the next start
+is in doubt: the adapter looks for it, and where it cannot, posts again with the same nonce
 (`delivery: at_least_once`) or gives it up (`at_most_once`).
 """
 
 import asyncio
+import contextlib
 import functools
 import logging
 import random
@@ -60,6 +62,7 @@ class Poster:
         self._clock = clock
         self._wake = asyncio.Event()
         self._posting: dict[str, asyncio.Task[None]] = {}
+        self._leasing = asyncio.Lock()
         self._stopping = False
 
     def wake(self) -> None:
@@ -71,7 +74,8 @@ class Poster:
         while not self._stopping:
             self._wake.clear()
             try:
-                wait = await self._start_due()
+                async with self._leasing:
+                    wait = await self._start_due()
             except StoreError as error:
                 log.warning("outbox_unreadable", extra={"platform": self._adapter.platform, "error": str(error)})
                 wait = POLL
@@ -85,6 +89,9 @@ class Poster:
         """Take nothing new and let what is being posted end within `grace`."""
         self._stopping = True
         self._wake.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace.total_seconds()), self._leasing:
+                pass  # what was being leased is being posted now, or handed back
         if self._posting:
             await asyncio.wait(self._posting.values(), timeout=grace.total_seconds())
         for task in list(self._posting.values()):
@@ -107,6 +114,9 @@ class Poster:
             busy=list(self._posting),
         )
         for reply in leased:
+            if self._stopping:
+                await self._store.write(outbox.try_later, reply, timedelta(), "shutdown", in_doubt=reply.in_doubt)
+                continue
             task = asyncio.create_task(self._post(reply), name=f"post-{reply.id}")
             self._posting[reply.channel.address] = task
             task.add_done_callback(functools.partial(self._ended, reply.channel.address))
@@ -167,7 +177,6 @@ class Poster:
                 await self._store.write(outbox.mark_failed, reply, "in doubt: it may have been posted")
                 log.error("reply_given_up", extra={"reply": reply.id, "reason": "in doubt"})
                 return None
-        await self._store.write(outbox.begin_part, reply)
         with POST_SECONDS.labels(self._adapter.platform).time():
             return await self._adapter.post(part)
 
@@ -206,7 +215,7 @@ class Poster:
                 await self._later(reply, None, str(error), in_doubt=True)
             case ChannelMoved():
                 await self._store.write(
-                    places.move_channel, self._adapter.platform, _base(reply.channel.address), error.new_address
+                    places.move_channel, self._adapter.platform, _base(reply.channel.address), _base(error.new_address)
                 )
                 await self._later(reply, timedelta(), str(error), in_doubt=False)
             case ChannelRefused():

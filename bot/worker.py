@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 LEASE = timedelta(seconds=30)
 HEARTBEAT = timedelta(seconds=1)
 POLL = timedelta(milliseconds=500)
-GRACE = timedelta(seconds=8)
+GRACE = timedelta(seconds=5)
 
 
 class Worker:
@@ -310,16 +310,21 @@ async def run_worker(config_path: Path, holder: str, parent: Parent | None, log_
     worker = Worker(store, live, models, holder)
     pipe = WakePipe.from_descriptor(parent.wake) if parent is not None else None
     loop = asyncio.get_running_loop()
+
+    def on_topic(topic: str) -> None:
+        if topic == "turns":
+            worker.wake()
+
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, worker.stop)
     store.on_commit(pipe.send if pipe is not None else lambda _topic: None)
-    store.on_commit(lambda _topic: loop.call_soon_threadsafe(worker.wake))
+    store.on_commit(lambda topic: loop.call_soon_threadsafe(on_topic, topic))
     background = [
-        asyncio.create_task(listen.listen(store, lambda _topic: worker.wake()), name="notifications"),
+        asyncio.create_task(listen.listen(store, on_topic), name="notifications"),
         asyncio.create_task(live.watch(), name="config"),
     ]
     if pipe is not None:
-        background.append(asyncio.create_task(pipe.listen(lambda _topic: worker.wake()), name="parent"))
+        background.append(asyncio.create_task(pipe.listen(on_topic), name="parent"))
     try:
         await store.write(turns.return_leases_of, holder, texts.FAILED)
         if pipe is not None:

@@ -20,6 +20,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 
 from storage.errors import StoreError, StoreUnavailable, StoreUnusable
+from storage.turnstile import begin_writing
 
 BUSY_TIMEOUT_MS = 5_000
 WAL_LIMIT_BYTES = 64 * 1024 * 1024
@@ -91,7 +92,7 @@ def open_engines(url: URL) -> Engines:
             raise StoreUnusable(f"{file.parent}: the database's folder cannot be made: {error.strerror}") from None
         if file.is_dir():
             raise StoreUnusable(f"{file} is a folder; storage.url must name a file")
-        return Engines(_sqlite(url, "BEGIN IMMEDIATE"), _sqlite(url, "BEGIN"), file)
+        return Engines(_sqlite(url, writing=True), _sqlite(url, writing=False), file)
     try:
         engine = create_engine(
             url,
@@ -109,7 +110,8 @@ def open_engines(url: URL) -> Engines:
     return Engines(engine, engine, None)
 
 
-def _sqlite(url: URL, begin: str) -> Engine:
+def _sqlite(url: URL, *, writing: bool) -> Engine:
+    file = Path(str(url.database))
     engine = create_engine(
         url,
         json_serializer=_to_json,
@@ -119,16 +121,30 @@ def _sqlite(url: URL, begin: str) -> Engine:
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
         connection.isolation_level = None  # the driver must not begin transactions by itself
-        _close_to_others(Path(str(url.database)))
+        _close_to_others(file)
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
         _switch_to_wal(connection)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        raw = connection.connection.dbapi_connection
+        assert isinstance(raw, sqlite3.Connection)
+        if writing:
+            _begin_writing(connection, raw, file)
+        else:
+            raw.execute("BEGIN")
 
     return engine
+
+
+def _begin_writing(connection: Connection, raw: sqlite3.Connection, file: Path) -> None:
+    raw.execute("PRAGMA busy_timeout=0")  # we ask again ourselves, and more often than SQLite would
+    try:
+        if not begin_writing(raw, file, BUSY_TIMEOUT_MS / 1000):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # once more, for SQLAlchemy's words about the failure
+    finally:
+        raw.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
 
 
 def _close_to_others(file: Path) -> None:

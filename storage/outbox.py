@@ -14,7 +14,16 @@ from sqlalchemy import ColumnElement, Integer, Row, bindparam, exists, func, ins
 from storage.errors import LeaseLost
 from storage.places import as_channel
 from storage.records import LeasedReply, ReplyKind, ReplyState
-from storage.schema import Instant, channels, is_open_reply, messages, replies, turns
+from storage.schema import (
+    Instant,
+    channels,
+    conversations,
+    is_open_reply,
+    is_open_turn,
+    messages,
+    replies,
+    turns,
+)
 from storage.transaction import Transaction
 
 
@@ -30,6 +39,8 @@ def lease_replies(
 ) -> list[LeasedReply]:
     """Take the oldest due reply of each channel, up to `limit` channels.
 
+    From here on the platform may have a reply's next part although we do not know it: its row is in doubt until
+    `mark_part`, `mark_posted` or `try_later` says more. What is returned tells whether it was in doubt before.
     `addresses` restricts to these channels, `busy` leaves out those that the caller posts in already.
     """
     due = _DUE
@@ -46,7 +57,7 @@ _IS_FIRST = ~exists().where(
     _older.c.channel_id == replies.c.channel_id, is_open_reply(_older), _older.c.id < replies.c.id
 )
 _DUE = (
-    select(replies.c.id.label("reply_id"), channels)
+    select(replies.c.id.label("reply_id"), replies.c.in_doubt.label("was_in_doubt"), channels)
     .join(channels, channels.c.id == replies.c.channel_id)
     .where(
         channels.c.platform == bindparam("platform"),
@@ -79,6 +90,7 @@ def _take(tx: Transaction, rows: Sequence[Row[Any]], holder: str, lease: timedel
             "reply_ids": [row.reply_id for row in rows],
             "now": tx.now,
             "state": ReplyState.POSTING,
+            "in_doubt": True,
             "lease_holder": holder,
             "lease_token": token,
             "lease_until": tx.now + lease,
@@ -95,7 +107,7 @@ def _take(tx: Transaction, rows: Sequence[Row[Any]], holder: str, lease: timedel
             token=token,
             attempt=reply.attempts,
             receipts=tuple(reply.receipts),
-            in_doubt=reply.in_doubt,
+            in_doubt=row.was_in_doubt,
             first_tried_at=reply.first_tried_at,
             created_at=reply.created_at,
         )
@@ -110,6 +122,8 @@ _IS_HELD = (
     & (replies.c.lease_token == bindparam("token"))
 )
 _CHANGE_HELD = update(replies).where(_IS_HELD)
+_waiting = turns.alias("waiting")
+_behind = replies.alias("behind")
 _LOCK_HELD = (
     select(
         replies,
@@ -121,6 +135,17 @@ _LOCK_HELD = (
         .where(messages.c.turn_id == replies.c.turn_id)
         .scalar_subquery()
         .label("answered_position"),
+        exists()
+        .where(
+            conversations.c.channel_id == replies.c.channel_id,
+            conversations.c.closed_at.is_(None),
+            _waiting.c.conversation_id == conversations.c.id,
+            is_open_turn(_waiting),
+        )
+        .label("turn_waits"),
+        exists()
+        .where(_behind.c.channel_id == replies.c.channel_id, is_open_reply(_behind), _behind.c.id != replies.c.id)
+        .label("reply_waits"),
     )
     .where(_IS_HELD)
     .with_for_update(of=replies, key_share=True)
@@ -143,15 +168,10 @@ def _lost(reply: LeasedReply) -> LeaseLost:
     return LeaseLost(f"reply {reply.id} is not ours any more")
 
 
-def begin_part(tx: Transaction, reply: LeasedReply) -> None:
-    """From here on the platform may have the next part although we do not know it. Raises LeaseLost."""
-    _change_held(tx, reply, in_doubt=True)
-
-
 def mark_part(tx: Transaction, reply: LeasedReply, message_id: str, lease: timedelta) -> None:
-    """The platform has the next part; more follow. Raises LeaseLost."""
+    """The platform has this part, and from here on it may have the next one. Raises LeaseLost."""
     receipts = [*_lock_held(tx, reply).receipts, message_id]
-    _change_held(tx, reply, receipts=receipts, in_doubt=False, lease_until=tx.now + lease)
+    _change_held(tx, reply, receipts=receipts, in_doubt=True, lease_until=tx.now + lease)
 
 
 def mark_posted(tx: Transaction, reply: LeasedReply, message_id: str) -> None:
@@ -171,8 +191,10 @@ def mark_posted(tx: Transaction, reply: LeasedReply, message_id: str) -> None:
     )
     if reply.kind is ReplyKind.REPLY:
         _remember(tx, row)
-        tx.wake("turns")  # the conversation's next turn may be answered now
-    tx.wake("outbox")
+        if row.turn_waits:
+            tx.wake("turns")  # the conversation's next turn may be answered now
+    if row.reply_waits:
+        tx.wake("outbox")
 
 
 _INSERT_MESSAGE = insert(messages)

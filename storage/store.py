@@ -12,11 +12,12 @@ acknowledgement still follows the commit. A closure may be run more than once be
 """
 
 import asyncio
+import contextlib
 import functools
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -155,9 +156,21 @@ class Store:
 
     def _read_loop(self) -> None:
         for jobs in _groups(self._reads):
-            for job in jobs:
+            for job in jobs[self._read_together(jobs) :]:
                 self._read(job)
+            for job in jobs:
                 job.resolve()
+
+    def _read_together(self, jobs: Sequence[Job]) -> int:
+        """Let what waits look at one snapshot; how many have seen it. Whoever fails, and those behind, look again
+        alone: on PostgreSQL nothing more can be asked in a transaction that failed."""
+        done = 0
+        with contextlib.suppress(Exception), self._engines.read.connect() as connection:
+            moment = Moment(connection, self._clock)
+            for job in jobs:
+                job.result = job.run(Transaction(connection, moment))
+                done += 1
+        return done
 
     def _read(self, job: Job) -> None:
         for attempt in range(1, ATTEMPTS + 1):

@@ -225,7 +225,8 @@ def finish_turn(tx: Transaction, turn: LeasedTurn, finished: FinishedTurn) -> No
         _insert_composition(tx, turn, finished.composition)
     if finished.text is not None:
         add_reply(tx, row.channel_id, finished.text, ReplyKind.REPLY, reply_to=row.reply_to, turn_id=turn.id)
-    tx.wake("turns")
+    else:
+        tx.wake("turns")  # no reply that the conversation's next turn would have to wait for
 
 
 def fail_turn(tx: Transaction, turn: LeasedTurn, reason: str, apology: str) -> bool:

@@ -1,7 +1,7 @@
 """How many turns a second the store carries: `python -m tests.contract.bench_store [CONVERSATIONS ...]`.
 
 A turn is what the bot commits for it: message and turn, lease, reply with eight candidates, lease of the
-reply, the mark before posting, posted. Every conversation waits for its own reply before it goes on. The
+reply, posted. Every conversation waits for its own reply before it goes on. The
 databases are durable as in production (SQLite synchronous=FULL, PostgreSQL fsync on).
 """
 
@@ -127,7 +127,6 @@ class Bench:
                     tasks.create_task(self.post_one(reply))
 
     async def post_one(self, reply: LeasedReply) -> None:
-        await self.store.write(outbox.begin_part, reply)
         await self.store.write(outbox.mark_posted, reply, f"{reply.id}")
         self.said[int(reply.channel.address)].set()
 

@@ -66,9 +66,7 @@ async def test_a_posted_reply_becomes_part_of_the_conversation(world: World) -> 
 async def test_parts_are_remembered_one_by_one(world: World) -> None:
     await notice(world)
     (reply,) = await world.lease_replies()
-    await world.store.write(outbox.begin_part, reply)
     await world.store.write(outbox.mark_part, reply, "m1", LEASE)
-    await world.store.write(outbox.begin_part, reply)
     world.clock.advance(seconds=31)
     assert await world.store.write(outbox.return_expired_leases) == 1
     (again,) = await world.lease_replies()
@@ -89,12 +87,16 @@ async def test_posting_extends_the_lease_with_each_part(world: World) -> None:
     await world.store.write(outbox.mark_posted, reply, "m3")
 
 
-async def test_a_reply_not_begun_is_in_no_doubt(world: World) -> None:
+async def test_a_leased_reply_is_in_doubt_until_its_poster_says_more(world: World) -> None:
     await notice(world)
-    await world.lease_replies()
+    (reply,) = await world.lease_replies()
+    assert not reply.in_doubt
     assert await world.store.write(outbox.return_leases_of, "telegram", "post") == 1
     (again,) = await world.lease_replies()
-    assert not again.in_doubt
+    assert again.in_doubt
+    await world.store.write(outbox.try_later, again, timedelta(0), "429", in_doubt=False)
+    (third,) = await world.lease_replies()
+    assert not third.in_doubt
 
 
 async def test_the_replies_of_a_dead_poster_return_and_those_of_others_stay(world: World) -> None:
@@ -128,7 +130,6 @@ async def test_a_refused_reply_ends_and_lets_the_next_pass(world: World) -> None
 
 
 LATE_WRITES: dict[str, Callable[[Store, LeasedReply], Awaitable[None]]] = {
-    "begin": lambda store, reply: store.write(outbox.begin_part, reply),
     "part": lambda store, reply: store.write(outbox.mark_part, reply, "m", LEASE),
     "posted": lambda store, reply: store.write(outbox.mark_posted, reply, "m"),
     "later": lambda store, reply: store.write(outbox.try_later, reply, timedelta(0), "x", in_doubt=False),

@@ -145,7 +145,6 @@ class Conversations(RuleBasedStateMachine):
 
     def end_reply(self, reply: LeasedReply, end: str) -> None:
         try:
-            self.run(outbox.begin_part, reply)
             if end == "later":
                 self.run(outbox.try_later, reply, timedelta(seconds=5), "429", in_doubt=False)
             elif end == "failed":

@@ -120,7 +120,6 @@ class World:
         return await self.store.write(outbox.lease_replies, platform, "poster", limit, LEASE, **choice)
 
     async def post(self, reply: LeasedReply) -> None:
-        await self.store.write(outbox.begin_part, reply)
         await self.store.write(outbox.mark_posted, reply, f"platform-{reply.id}")
 
     async def converse(self, channel: Channel, text: str, answer: str) -> None:

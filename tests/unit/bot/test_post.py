@@ -250,8 +250,7 @@ async def test_an_unexpected_error_is_retried_and_stops_nothing(store: Store, cl
 
 async def test_what_a_dead_poster_left_behind_is_taken_over_and_looked_for(store: Store, clock: Clock) -> None:
     await say(store, "hello")
-    (reply,) = await store.write(outbox.lease_replies, "telegram", "dead-poster", 10, timedelta(seconds=30))
-    await store.write(outbox.begin_part, reply)
+    await store.write(outbox.lease_replies, "telegram", "dead-poster", 10, timedelta(seconds=30))
     clock.advance(seconds=31)
     await store.write(outbox.return_expired_leases)
     platform = Platform()

@@ -89,6 +89,7 @@ class DiscordAdapter:
         self._signing_in = asyncio.Lock()
         self._gateway: GatewayHttp | None = None
         self._gateway_changed = asyncio.Event()
+        self._identified = False  # whether the last client cost an IDENTIFY
         self._listener: Listener | None = None
         self._listening: asyncio.Task[None] | None = None
         self._closed = False
@@ -144,7 +145,7 @@ class DiscordAdapter:
             raise InDoubt(f"no answer within {self._timing.post:.0f} s") from error
         except ChannelRefused:
             if self._listener is not None:
-                self._listener.refused[part.channel.address] = part.channel
+                self._listener.post_refused(part.channel)
             raise
         if self._listener is not None:
             self._listener.posted(receipt.message_id)
@@ -196,13 +197,14 @@ class DiscordAdapter:
             # Only a client that lived for a while proves that all is well again: IDENTIFYs are counted by the day.
             failures = 1 if clock() - started > self._timing.longest_backoff else failures + 1
             if pause is not None:
-                await asyncio.sleep(max(pause, backoff(failures, self._timing)))
+                await asyncio.sleep(max(pause, backoff(failures, self._timing, identified=self._identified)))
 
     async def _listen_until_broken(self, sink: Sink) -> float | None:
         """One client from sign-in to its end. Returns the least pause in seconds, None for none at all.
 
         Raises TokenRefused and MissingPermission; all else is kept as the status' problem.
         """
+        self._identified = False
         try:
             await self._run_client(await self._listener_for(sink))
             self._problem = "the connection ended"
@@ -238,7 +240,7 @@ class DiscordAdapter:
                 commands=self._commands,
                 backfill_age=self._backfill_age,
                 backfill_per_channel=self._backfill_per_channel,
-                servers_seconds=self._timing.servers,
+                timing=self._timing,
             )
         self._listener.reduced = self._reduced
         return self._listener
@@ -258,6 +260,7 @@ class DiscordAdapter:
                 self._gateway = None
                 watch.cancel()
                 await client.stop(session)
+                self._identified = gateway.identified
         for task in (session, watch):  # the error of either is the outcome
             if task.done() and not task.cancelled():
                 task.result()

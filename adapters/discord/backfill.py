@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import discord
 
 from adapters.base import Sink
-from adapters.discord.events import first_snowflake
+from adapters.discord.events import first_snowflake, tells_time
 from adapters.discord.http import NETWORK_ERRORS, DiscordHttp, Payload, describe
 from adapters.discord.lanes import until_done
 from adapters.discord.places import PLATFORM, Places
@@ -108,8 +108,10 @@ def choose_channels(
     known: Mapping[str, int], places: Places, is_ours: Callable[[str | None], bool], *, oldest: int
 ) -> dict[str, int]:
     """By channel, the id after which to read: known channels, and others where somebody spoke since the newest
-    known message of all. Nothing older than `oldest` is read."""
+    known message of all. Nothing older than `oldest` is read, as far as ids tell."""
     chosen = {}
+    if not all(tells_time(str(id)) for id in known.values()):
+        oldest = 0
     for address, id in known.items():
         place = places.get(address)
         if not is_ours(place.server_id if place else None):

@@ -18,6 +18,7 @@ _MARKUP = re.compile(
     r"|/(?P<command>[^:>]+):\d+)>"
 )
 _EMPHASIS = re.compile(r"(\*\*|~~|\|\|)(?=\S)(.+?)(?<=\S)\1", re.DOTALL)
+_FIRST_BOT = datetime(2016, 1, 1, tzinfo=UTC)  # no bot of Discord's is older
 _OWN_MENTION = "\0"  # Discord refuses this character, so nobody can have written it
 
 
@@ -31,20 +32,34 @@ def first_snowflake(moment: datetime) -> int:
     return max(0, int(moment.timestamp() * 1000) - EPOCH_MILLISECONDS) << 22
 
 
+def tells_time(id: str) -> bool:
+    """Whether an id can be one of Discord's; small servers count from 1, which would be the first second of 2015."""
+    return int(id) >= first_snowflake(_FIRST_BOT)
+
+
+def read_time(data: Payload) -> datetime:
+    """When a message was written."""
+    if stamp := data.get("timestamp"):
+        moment = datetime.fromisoformat(stamp)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    id = str(data["id"])
+    return snowflake_time(id) if tells_time(id) else datetime.now(UTC)
+
+
 def is_for_people(data: Payload, our_id: str) -> bool:
     """Whether somebody said this: not ourselves, a webhook, or the system (joins, pins, Discord's own notices)."""
     return (
         str(data["author"]["id"]) != our_id
         and not data["author"].get("system")
         and data.get("webhook_id") is None
-        and data.get("type", DEFAULT) in (DEFAULT, REPLY)
+        and (data.get("type") or DEFAULT) in (DEFAULT, REPLY)
     )
 
 
 def reply_target(data: Payload) -> str | None:
     """Id of the message that this one answers."""
     reference = data.get("message_reference") or {}
-    if data.get("type", DEFAULT) != REPLY and reference.get("type", 0) == FORWARD:
+    if data.get("type") != REPLY and reference.get("type") == FORWARD:
         return None
     target = reference.get("message_id")
     return str(target) if target is not None else None
@@ -56,13 +71,13 @@ def read_message(
     """A message object, live or from the history."""
     text, addressed = read_text(data, channel, places, our_id)
     if not replies_to_bot:  # a reply lists whom it answers among the mentions, written or not
-        addressed = addressed or our_id in {str(user["id"]) for user in data.get("mentions") or ()}
+        addressed = addressed or our_id in {str(user["id"]) for user in _mentioned(data)}
     return IncomingMessage(
         channel=channel,
         message_id=str(data["id"]),
         author=_read_author(data, channel, places),
         text=text,
-        sent_at=_read_time(data),
+        sent_at=read_time(data),
         mentions_bot=addressed,
         replies_to_bot=replies_to_bot,
         reply_to=reply_target(data),
@@ -72,7 +87,7 @@ def read_message(
 
 def read_text(data: Payload, channel: Channel, places: Places, our_id: str) -> tuple[str, bool]:
     """The words as a reader sees them, without our own mention, and whether it was there."""
-    names = {str(user["id"]): _display_name(user) for user in data.get("mentions") or ()}
+    names = {str(user["id"]): _display_name(user) for user in _mentioned(data)}
 
     def write(match: re.Match[str]) -> str:
         if user := match["user"]:
@@ -105,7 +120,7 @@ def read_command(data: Payload, channel: Channel) -> IncomingCommand:
         author=Author(id=str(user["id"]), is_bot=bool(user.get("bot")), is_admin=admin),
         name=str(data["data"]["name"]),
         arguments=" ".join(str(option["value"]) for option in options if "value" in option),
-        sent_at=snowflake_time(str(data["id"])),
+        sent_at=read_time({"id": data["id"]}),
     )
 
 
@@ -134,11 +149,9 @@ def _read_author(data: Payload, channel: Channel, places: Places) -> Author:
     return Author(id=id, is_bot=bool(author.get("bot")), is_admin=admin)
 
 
-def _read_time(data: Payload) -> datetime:
-    if stamp := data.get("timestamp"):
-        moment = datetime.fromisoformat(stamp)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    return snowflake_time(str(data["id"]))
+def _mentioned(data: Payload) -> list[Payload]:
+    """Who is mentioned; small servers list bare ids."""
+    return [user if isinstance(user, dict) else {"id": user} for user in data.get("mentions") or ()]
 
 
 def _display_name(user: Payload) -> str:

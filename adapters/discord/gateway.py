@@ -46,9 +46,11 @@ class Timing:
     settled: float = 10.0  # a connection that lived so long is followed by the next without a pause
     identify_pause: float = 5.0  # Discord takes one IDENTIFY in 5 s
     first_backoff: float = 1.0
-    longest_backoff: float = 60.0
+    longest_backoff: float = 60.0  # where an IDENTIFY was spent: they are counted by the day
+    longest_redial: float = 8.0  # where none was
     offline: float = 120.0  # not connected for so long: a new client
     servers: float = 2.0  # for the next of the servers that READY announces
+    refused: float = 60.0  # a server's channel that took no post is not tried again before
     post: float = 40.0  # for one post with all of its repeats
     typing: float = 5.0  # later than this it would outlast the reply
 
@@ -61,12 +63,13 @@ class SessionsExhausted(Exception):
         self.seconds = seconds
 
 
-def backoff(failures: int, timing: Timing) -> float:
-    """Seconds to wait after so many failures in a row: doubling, with jitter of a half."""
+def backoff(failures: int, timing: Timing, *, identified: bool) -> float:
+    """Seconds to wait after so many failures in a row: doubling, with jitter of a half. `identified` tells whether the
+    last one cost an IDENTIFY."""
     if failures == 0:
         return 0.0
-    longest = min(timing.first_backoff * 2.0 ** min(failures - 1, 16), timing.longest_backoff)
-    return longest * random.uniform(0.5, 1.0)
+    longest = timing.longest_backoff if identified else min(timing.longest_redial, timing.longest_backoff)
+    return min(timing.first_backoff * 2.0 ** min(failures - 1, 16), longest) * random.uniform(0.5, 1.0)
 
 
 def _place(url: URL) -> str:
@@ -83,7 +86,9 @@ class GatewaySocket:
         self._socket = socket
         self._link = link
         self._decompressor = _ActiveDecompressionContext()
+        self._plain: bool | None = None  # whether binary frames hold plain JSON; told by the first
         self.address = address
+        self.identified = False  # whether a session was asked for, not resumed
         self.ready_at: float | None = None  # when READY or RESUMED came, on the loop's clock
 
     @property
@@ -95,6 +100,7 @@ class GatewaySocket:
         return self._socket.close_code
 
     async def send_str(self, data: str) -> None:
+        self.identified = self.identified or json.loads(data)["op"] == DiscordWebSocket.IDENTIFY
         await self._socket.send_str(data)
 
     async def close(self, *, code: int = 4000) -> None:
@@ -113,11 +119,18 @@ class GatewaySocket:
                 self._link.socket_closed(self)
                 return frame
             try:
-                text = frame.data if isinstance(frame.data, str) else self._decompressor.decompress(frame.data)
+                text = frame.data if isinstance(frame.data, str) else self._inflate(frame.data)
             except (zlib.error, UnicodeDecodeError):  # the stream is lost: RESUME on a new one
                 return aiohttp.WSMessage(aiohttp.WSMsgType.ERROR, None, None)
             if text is not None and (passed_on := await self._sort(text)) is not None:
                 return aiohttp.WSMessage(aiohttp.WSMsgType.TEXT, passed_on, None)
+
+    def _inflate(self, data: bytes) -> str | None:
+        """The text of a compressed frame, None while the rest of it is to come. A small server may send plain JSON so;
+        no compressed stream begins with a brace."""
+        if self._plain is None:
+            self._plain = data.startswith(b"{")
+        return data.decode() if self._plain else self._decompressor.decompress(data)
 
     async def _sort(self, text: str) -> str | None:
         """Take events out; what discord.py must know is returned."""
@@ -165,6 +178,7 @@ class GatewayHttp(DiscordHttp):
         self.problem = "connecting"  # why there is no connection, for the status
         self._changed = changed
         self._sockets: list[GatewaySocket] = []
+        self.identified = False  # whether the last connection, if there was any, cost an IDENTIFY
         self._failures = 0  # in a row: dials in vain, and connections that did not live long
         self._dead_addresses: set[str] = set()
 
@@ -180,6 +194,7 @@ class GatewayHttp(DiscordHttp):
     def socket_closed(self, socket: GatewaySocket) -> None:
         if socket in self._sockets:
             self._sockets.remove(socket)
+            self.identified = socket.identified
             if socket.ready_at is None:
                 self._count_failure(socket.address)
             elif asyncio.get_running_loop().time() - socket.ready_at < self.timing.settled:
@@ -207,12 +222,13 @@ class GatewayHttp(DiscordHttp):
     async def ws_connect(self, url: str, *, compress: int = 0) -> aiohttp.ClientWebSocketResponse:
         """Dial until somebody answers; discord.py bounds it with a time limit of its own."""
         while True:
-            await asyncio.sleep(backoff(self._failures, self.timing))
+            await asyncio.sleep(backoff(self._failures, self.timing, identified=self.identified))
             address = self._choose_address(URL(url))
             try:
                 async with asyncio.timeout(self.timing.dial):
                     dialled = await super().ws_connect(str(address), compress=compress)
             except NETWORK_ERRORS as error:
+                self.identified = False
                 self._count_failure(address)
                 self.problem = f"the gateway does not answer: {describe(error)}"
                 log.warning(

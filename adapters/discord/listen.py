@@ -17,6 +17,7 @@ from adapters.base import Channel, ChannelKind, CommandSpec, IncomingMessage, Si
 from adapters.discord.backfill import CatchUp
 from adapters.discord.commands import APPLICATION_COMMAND, acknowledge, answer_command, register_commands
 from adapters.discord.events import is_for_people, read_message, read_text, reply_target
+from adapters.discord.gateway import Timing
 from adapters.discord.http import NETWORK_ERRORS, DiscordHttp, Payload, describe
 from adapters.discord.lanes import Job, Lanes, until_done
 from adapters.discord.places import PLATFORM, TEXT_TYPES, Place, Places, read_place
@@ -52,18 +53,19 @@ class Listener:
         commands: Sequence[CommandSpec],
         backfill_age: timedelta,
         backfill_per_channel: int,
-        servers_seconds: float,
+        timing: Timing,
     ) -> None:
         self.reduced = False  # without the intent: the content of most messages in servers is hidden
         self.last_event_at: datetime | None = None
-        self.refused: dict[str, Channel] = {}  # channels that refused a post, until something changes there
+        self._refused: dict[str, tuple[Channel, float]] = {}  # and when, until something changes there
         self._http = http
         self._sink = sink
         self._our_id = our_id
         self._commands = commands
         self._backfill_age = backfill_age
         self._backfill_per_channel = backfill_per_channel
-        self._servers_seconds = servers_seconds
+        self._servers_seconds = timing.servers
+        self._refused_seconds = timing.refused
         self._places = Places(our_id)
         self._lanes = Lanes()
         self._posted: deque[str] = deque(maxlen=REMEMBERED_POSTS)
@@ -81,6 +83,10 @@ class Listener:
     def posted(self, message_id: str) -> None:
         """Remember a message of our own."""
         self._posted.append(message_id)
+
+    def post_refused(self, channel: Channel) -> None:
+        """Remember that a channel took no post."""
+        self._refused[channel.address] = channel, asyncio.get_running_loop().time()
 
     async def close(self) -> None:
         tasks = list(self._tasks)
@@ -156,10 +162,18 @@ class Listener:
 
     async def _hand_over_message(self, message: IncomingMessage) -> None:
         channel = message.channel
-        if channel.kind is ChannelKind.PRIVATE and self.refused.get(channel.address) is not None:
-            await self._sink.channel_back(channel)  # somebody who writes to us has unblocked us
-            self.refused.pop(channel.address, None)
+        if self._may_try_again(channel):
+            await self._sink.channel_back(channel)
+            self._refused.pop(channel.address, None)
         await self._sink.message(message)
+
+    def _may_try_again(self, channel: Channel) -> bool:
+        """Whether a channel that speaks refused us before: somebody who writes to us in private has unblocked us; of a
+        server only some changes of rights are told, so it is tried from time to time."""
+        if channel.address not in self._refused:
+            return False
+        _, since = self._refused[channel.address]
+        return channel.kind is ChannelKind.PRIVATE or asyncio.get_running_loop().time() - since >= self._refused_seconds
 
     async def _prepare_edit(self, data: Payload) -> Job | None:
         """An edit by a person. Updates without content or edit time only add a link's preview."""
@@ -203,7 +217,8 @@ class Listener:
         place = self._places.get(channel_id)
         if place is None and data.get("channel"):  # an interaction brings it, even where the bot cannot look
             place = read_place(data["channel"], server_id)
-        if place is None and server_id is None and not ask:
+        # A message with a member was written in a server, though a small one may not say in which.
+        if place is None and server_id is None and not ask and not data.get("member"):
             place = self._places.add({"id": channel_id, "type": 1})
         return self._places.channel(place or await self._ask_for_place(channel_id, server_id))
 
@@ -314,11 +329,11 @@ class Listener:
     async def _permissions_changed(self, data: Payload) -> None:
         """A channel that refused us may take posts again."""
         places = {str(data.get("id")), str(data.get("guild_id"))}
-        for channel in [channel for channel in self.refused.values() if places & {channel.address, channel.server}]:
+        for channel in [channel for channel, _ in self._refused.values() if places & {channel.address, channel.server}]:
             await self._channel_back(channel)
 
     async def _channel_back(self, channel: Channel) -> None:
-        self.refused.pop(channel.address, None)
+        self._refused.pop(channel.address, None)
         await self._lanes.put(channel.address, partial(self._sink.channel_back, channel))
 
     # Dead letters and tasks

@@ -9,7 +9,7 @@ from aiohttp import ClientConnectorError
 from discord.http import json_or_text
 
 from adapters.base import ChannelRefused, InDoubt, OutgoingPart, PostError, Receipt, ReplyRefused, TryLater
-from adapters.discord.events import reply_target, snowflake_time
+from adapters.discord.events import read_time, reply_target
 from adapters.discord.http import NETWORK_ERRORS, DiscordHttp, Payload, describe
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,8 @@ async def find_message(http: DiscordHttp, part: OutgoingPart, our_id: str) -> Re
 def pick_posted(history: Iterable[Payload], part: OutgoingPart, our_id: str) -> Receipt | None:
     """Our message with the part's nonce; where the API tells none, with its text and target and not older."""
     for message in history:
-        if str(message["author"]["id"]) != our_id:
+        author = message["author"]
+        if str(author["id"] if isinstance(author, dict) else author) != our_id:
             continue
         nonce = message.get("nonce")
         if nonce == part.nonce if nonce is not None else _looks_like(message, part):
@@ -121,7 +122,7 @@ def pick_posted(history: Iterable[Payload], part: OutgoingPart, our_id: str) -> 
 def _looks_like(message: Payload, part: OutgoingPart) -> bool:
     return (
         part.first_tried_at is not None
-        and snowflake_time(str(message["id"])) >= part.first_tried_at - CLOCK_SKEW
+        and read_time(message) >= part.first_tried_at - CLOCK_SKEW
         and str(message.get("content") or "").strip() == part.text.strip()
         and reply_target(message) == part.reply_to
     )

@@ -303,7 +303,8 @@ class FloodWaits:
 
 
 def _is_missing_target(error: BadRequest) -> bool:
-    return "repl" in error.message.lower() and "not found" in error.message.lower()
+    reason = error.message.lower()
+    return "repl" in reason and ("not found" in reason or "invalid" in reason)
 
 
 def _read_account(account: Any) -> Me:

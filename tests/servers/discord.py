@@ -69,6 +69,7 @@ class DiscordServer:
         self.rate_limit = (1000, 1.0)  # posts and seconds for each channel
         self.heartbeat_seconds = 41.25
         self.answering_heartbeats = True
+        self.plain_binary = False  # binary frames that hold plain JSON
         self.minimal = False  # as small servers are: READY with little in it, no limits, no compression
         self.accepting_gateway = True
         self.greeting = True  # False: the gateway accepts and says nothing
@@ -396,7 +397,7 @@ class DiscordServer:
             self.violations.append(f"gateway dialled with {request.query_string}")
         socket = web.WebSocketResponse(max_msg_size=4096)
         await socket.prepare(request)
-        compress = request.query.get("compress") == "zlib-stream" and not self.minimal
+        compress = request.query.get("compress") == "zlib-stream" and not (self.minimal or self.plain_binary)
         connection = Connection(self, socket, compress)
         self._connections.add(connection)
         self.changed()

@@ -66,6 +66,9 @@ class Connection:
     async def send_text(self, text: str) -> None:
         async with self._sending:
             try:
+                if self.server.plain_binary:
+                    await self.socket.send_bytes(text.encode())
+                    return
                 if self._compressor is None:
                     await self.socket.send_str(text)
                     return

@@ -304,3 +304,26 @@ async def test_whatever_happens_to_the_connection_everything_is_heard_once_and_i
     for channel in channels:
         heard = [message.message_id for message in sink.messages if message.channel.address == channel.id]
         assert heard == said[channel.id]
+
+
+async def test_plain_frames_are_read_though_compression_was_asked_for(
+    server: DiscordServer, sink: RecordingSink
+) -> None:
+    server.plain_binary = True
+    async with listening(server, sink):
+        server.say(server.dm, "plain")
+        await sink.wait_for_texts("plain")
+
+
+async def test_a_storm_of_dropped_connections_is_ridden_out_by_resuming(
+    server: DiscordServer, sink: RecordingSink
+) -> None:
+    """Pauses grow long only where each connection costs an IDENTIFY."""
+    timing = replace(QUICK, settled=60.0, first_backoff=0.01, longest_backoff=60.0, longest_redial=0.05)
+    async with listening(server, sink, timing=timing):
+        for number in range(1, 16):
+            await server.drop_gateway()
+            await server.wait_until(lambda: len(server.resumed) == number)  # noqa: B023 - awaited at once
+        server.say(server.dm, "still here")
+        await sink.wait_for_texts("still here")
+    assert len(server.identified) == 1

@@ -180,3 +180,14 @@ async def test_a_payload_that_cannot_be_understood_loses_no_neighbour(
     assert sink.texts == ["before", "after"]
     assert "MESSAGE_CREATE:77" in {event_id for event_id, _ in sink.dead_letters}
     assert len(server.identified) == 1
+
+
+async def test_a_members_message_without_a_server_is_no_direct_message(
+    server: DiscordServer, sink: RecordingSink
+) -> None:
+    """A small server that announces no channels and leaves out `guild_id`: the channel itself is asked for."""
+    async with listening(server, sink):
+        unknown = {"id": "77", "channel_id": "4711", "author": server.bob.to_json(), "content": "not for the bot"}
+        await server.publish("MESSAGE_CREATE", {**unknown, "member": {"roles": []}})
+        await sink.wait_for_texts("not for the bot")
+    assert sink.messages[0].channel.kind is ChannelKind.GROUP

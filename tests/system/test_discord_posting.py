@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -274,6 +275,21 @@ async def test_a_channel_that_refused_is_back_when_somebody_writes_there(server:
         server.say(server.dm, "unblocked you")
         await sink.wait_for_texts("unblocked you")
     assert sink.back == [private]
+
+
+@pytest.mark.parametrize(("wait", "returns"), [(0.0, 1), (3600.0, 0)])
+async def test_a_servers_channel_that_refused_is_tried_again_after_a_while(
+    server: DiscordServer, wait: float, returns: int
+) -> None:
+    sink = RecordingSink()
+    async with listening(server, sink, timing=replace(QUICK, refused=wait)) as adapter:
+        server.general.refusal = (403, 50013, "Missing Permissions")
+        with pytest.raises(ChannelRefused):
+            await adapter.post(part_for(server))
+        server.say(server.general, "try now")
+        server.say(server.general, "and once more")
+        await sink.wait_for_texts("try now", "and once more")
+    assert len(sink.back) == returns
 
 
 async def test_identify_names_the_bot_and_invites_it(server: DiscordServer, adapter: DiscordAdapter) -> None:

@@ -44,8 +44,9 @@ async def test_an_answer_to_a_deleted_message_is_posted_without_reference(server
     assert [(sent.text, sent.reply_to) for sent in server.sent] == [("Too late", None)]
 
 
-async def test_a_server_that_insists_on_the_target_gets_a_plain_message(server, adapter):
-    server.fail("sendMessage", refusal(400, "Bad Request: message to be replied not found"))
+@pytest.mark.parametrize("words", ["message to be replied not found", "REPLY_MESSAGE_ID_INVALID"])
+async def test_a_server_that_insists_on_the_target_gets_a_plain_message(server, adapter, words):
+    server.fail("sendMessage", refusal(400, f"Bad Request: {words}"))
     await adapter.post(part("Anyway", reply_to="1"))
 
     assert [(sent.text, sent.reply_to) for sent in server.sent] == [("Anyway", None)]

@@ -155,3 +155,11 @@ def test_a_command_is_registered_with_its_argument_and_rights() -> None:
     )
     assert written["default_member_permissions"] == 1 << 5
     assert [(option["name"], option["required"]) for option in written["options"]] == [("name", False)]
+
+
+def test_a_message_of_a_small_server_is_read_without_type_time_and_objects() -> None:
+    data = {"id": 7, "channel_id": 5, "author": {"id": 300}, "content": "well", "type": None, "mentions": [int(US)]}
+    assert is_for_people(data, US)
+    found = read_message(data, SERVER, places(), US, replies_to_bot=False)
+    assert (found.message_id, found.author.id, found.text, found.mentions_bot) == ("7", BOB, "well", True)
+    assert datetime.now(UTC) - found.sent_at < timedelta(minutes=1)

@@ -76,8 +76,9 @@ async def test_a_full_lane_waits_and_loses_nothing() -> None:
 @given(st.integers(0, 1000))
 def test_backoff_stays_within_its_bounds(failures: int) -> None:
     timing = Timing(first_backoff=1.0, longest_backoff=60.0)
-    assert 0 <= backoff(failures, timing) <= 60.0
-    assert (backoff(failures, timing) == 0) == (failures == 0)
+    assert 0 <= backoff(failures, timing, identified=True) <= 60.0
+    assert 0 <= backoff(failures, timing, identified=False) <= timing.longest_redial
+    assert (backoff(failures, timing, identified=False) == 0) == (failures == 0)
 
 
 def server_with(*channels: dict[str, Any], our_roles: list[str] | None = None) -> Places:
@@ -115,10 +116,19 @@ def test_a_new_session_makes_the_old_ones_newest_ids_unknown() -> None:
 
 
 def test_backfill_reads_nothing_that_is_too_old() -> None:
+    then = first_snowflake(datetime(2026, 1, 1, tzinfo=UTC))
     places = server_with(
-        {"id": "1", "type": 0, "last_message_id": "500"}, {"id": "2", "type": 0, "last_message_id": "900"}
+        {"id": "1", "type": 0, "last_message_id": str(then + 500)},
+        {"id": "2", "type": 0, "last_message_id": str(then + 900)},
     )
-    assert choose_channels({"1": 450, "2": 450}, places, lambda server: True, oldest=800) == {"2": 800}
+    known = {"1": then + 450, "2": then + 450}
+    assert choose_channels(known, places, lambda server: True, oldest=then + 800) == {"2": then + 800}
+
+
+def test_ids_of_a_server_that_counts_from_one_tell_no_age() -> None:
+    places = server_with({"id": "1", "type": 0, "last_message_id": "500"})
+    now = first_snowflake(datetime.now(UTC))
+    assert choose_channels({"1": 450}, places, lambda server: True, oldest=now) == {"1": 450}
 
 
 def test_backfill_leaves_the_channels_of_other_shards() -> None:

@@ -18,7 +18,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from bot.reload import Handover, LiveConfig
 from bot.reply import Composed, Judged, Ports, compose_reply, turn_seed
 from bot.safety import Moderators
 from bot.wake import WakePipe, die_with_parent
+from moderation.verdict import Verdict
 from storage import listen, turns
 from storage.errors import LeaseLost, StoreError
 from storage.records import CandidateRecord, Composition, FinishedTurn, LeasedTurn
@@ -230,7 +231,7 @@ class Pace:
     rather than a batch that it cannot finish before it would be taken for hung.
     """
 
-    LIMIT = 32
+    LIMIT = 64
 
     def __init__(self) -> None:
         self._room = 4
@@ -254,10 +255,12 @@ def _until_due(tx: Transaction) -> timedelta | None:
     return None if due is None else max(due - tx.now, timedelta())
 
 
+# The text is beside it already. (`dataclasses.asdict` would copy every value deeply, at some cost a turn.)
+_VERDICT_FIELDS = tuple(each.name for each in fields(Verdict) if each.name != "text")
+
+
 def _candidate_record(one: Judged) -> CandidateRecord:
-    verdict = asdict(one.verdict) if one.verdict is not None else None
-    if verdict is not None:
-        verdict.pop("text")
+    verdict = None if one.verdict is None else {name: getattr(one.verdict, name) for name in _VERDICT_FIELDS}
     return CandidateRecord(
         text=one.text,
         token_ids=one.candidate.token_ids,

@@ -259,3 +259,37 @@ async def test_what_a_dead_poster_left_behind_is_taken_over_and_looked_for(store
         await until(store, ["posted"], clock)
     assert platform.looked == 1
     assert platform.tried == []
+
+
+class Slow(Store):
+    """A store that keeps leased replies to itself until it is told to go on."""
+
+    leased: asyncio.Event
+    go_on: asyncio.Event
+
+    async def write(self, statement: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        result = await super().write(statement, *args, **kwargs)
+        if statement is outbox.lease_replies:
+            self.leased.set()
+            await self.go_on.wait()
+        return result
+
+
+async def test_what_is_leased_during_shutdown_is_handed_back_and_in_no_doubt(store: Store, clock: Clock) -> None:
+    await say(store, "hello")
+    slow = Slow.open(f"sqlite:///{store.sqlite_file}", clock=clock)
+    slow.leased, slow.go_on = asyncio.Event(), asyncio.Event()
+    platform = Platform()
+    poster = Poster(slow, platform, "here", at_most_once=lambda: True, clock=clock)
+    running = asyncio.create_task(poster.run())
+    await slow.leased.wait()
+    draining = asyncio.create_task(poster.drain(timedelta(seconds=5)))
+    await asyncio.sleep(0)
+    slow.go_on.set()
+    await draining
+    await running
+    await slow.close()
+    assert platform.tried == []
+    assert states(store) == [("ready", "shutdown")]
+    (again,) = await store.write(outbox.lease_replies, "telegram", "other", 1, timedelta(seconds=30))
+    assert not again.in_doubt

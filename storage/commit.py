@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Engine, bindparam, func, select, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from storage.database import in_our_words, is_passing, still_in_transaction, translated
@@ -92,9 +92,8 @@ class GroupCommit:
             for job in jobs:
                 attempt.topics |= run(connection, job, moment)
             if connection.dialect.name == "postgresql":
-                for topic in attempt.topics:
-                    connection.execute(_NOTIFY, {"channel": NOTIFY_CHANNEL, "topic": topic})
-                attempt.transaction_id = connection.execute(_TRANSACTION_ID).scalar_one()
+                told = connection.execute(_TELL, {"channel": NOTIFY_CHANNEL, "topics": sorted(attempt.topics)}).one()
+                attempt.transaction_id = told.transaction_id
 
     def _run_plainly(self, connection: Connection, job: Job, moment: Moment) -> set[str]:
         transaction = Transaction(connection, moment)
@@ -131,8 +130,11 @@ def _ends_the_group(connection: Connection, error: Exception) -> bool:
     return not still_in_transaction(connection) or (isinstance(error, DBAPIError) and is_passing(error))
 
 
-_NOTIFY = select(func.pg_notify(bindparam("channel"), bindparam("topic")))
-_TRANSACTION_ID = text("SELECT pg_current_xact_id_if_assigned()::text")
+# The last word before the COMMIT, in one round trip: whom to wake, and under which name to ask for our fate.
+_TELL = text(
+    "SELECT pg_current_xact_id_if_assigned()::text AS transaction_id, count(pg_notify(:channel, topic)) "
+    "FROM unnest(CAST(:topics AS text[])) AS topic"
+)
 
 
 def _is_committed(connection: Connection, transaction_id: str) -> bool:

@@ -196,6 +196,7 @@ class Listener:
         if data.get("type") != APPLICATION_COMMAND:
             return
         data.setdefault("application_id", self._our_id)
+        data.setdefault("channel_id", (data.get("channel") or {}).get("id"))
         # First of all, and beside whatever the channel is busy with: Discord waits 3 s.
         acknowledged = self._background(acknowledge(self._http, data))
 

@@ -88,6 +88,7 @@ class Timing:
 
     poll: float = 25.0  # the server may hold a getUpdates open so long
     poll_grace: float = 10.0  # and needs so much more to be taken for dead
+    send: float = 60.0  # a message may be posted although its answer is late, and sent again it would be there twice
     request: float = 20.0  # any other request, to its last byte
     connect: float = 10.0
     stalled: float = 60.0  # without a successful poll: not ready
@@ -236,20 +237,27 @@ class Client:
 
     def __init__(self, token: str, api_url: str, timing: Timing) -> None:
         self._token = token
+        self._request_seconds = timing.request
         self._polls = CheckedRequest(
             total_timeout=timing.poll + timing.poll_grace, connect_timeout=timing.connect, connections=8
         )
         self._bot = _RawBot(
             token,
             base_url=f"{api_url.rstrip('/')}/bot",
-            request=CheckedRequest(total_timeout=timing.request, connect_timeout=timing.connect, connections=256),
+            request=CheckedRequest(total_timeout=timing.send, connect_timeout=timing.connect, connections=256),
             get_updates_request=self._polls,
             rate_limiter=Pacer(),
         )
 
     async def call(self, method: str, parameters: Mapping[str, Any] | None = None) -> Any:
         """Call one method of the Bot API; raises the library's `TelegramError`."""
-        return await self._bot.call(method, parameters or {})
+        if method == "sendMessage":
+            return await self._bot.call(method, parameters or {})
+        try:
+            async with asyncio.timeout(self._request_seconds):
+                return await self._bot.call(method, parameters or {})
+        except TimeoutError:
+            raise TimedOut(f"no complete answer within {self._request_seconds:g} s") from None
 
     async def get_updates(self, offset: int | None, kinds: Sequence[str], seconds: int) -> Any:
         """Unconfirmed updates from `offset` on as they came; the server waits so long for the first one."""

@@ -15,6 +15,7 @@ from tests.servers.telegram_sink import RecordingSink
 QUICK = Timing(
     poll=1,
     poll_grace=0.2,
+    send=2,
     request=2,
     connect=1,
     stalled=0.4,

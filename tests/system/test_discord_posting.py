@@ -1,6 +1,7 @@
 """The Discord adapter posts, looks up and answers commands: real sockets, real library, a strict local server."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -27,7 +28,7 @@ from adapters.discord.gateway import Timing
 from tests.servers.discord import DiscordServer
 from tests.servers.discord_adapter import QUICK, TOKEN, listening
 from tests.servers.discord_sink import RecordingSink
-from tests.servers.discord_world import Fault, cloudflare_limited, failing, rate_limited
+from tests.servers.discord_world import Fault, Interaction, cloudflare_limited, failing, new_id, rate_limited
 
 COMMANDS = (
     CommandSpec(name="help", description="What the bot can do"),
@@ -358,6 +359,18 @@ async def test_a_command_is_acknowledged_at_once_though_the_store_is_slow(
     (command,) = commanded.commands
     assert (command.name, command.arguments, command.author.is_admin) == ("persona", "pirate", True)
     assert commanded.order == [message["id"], "persona"]
+
+
+async def test_a_command_may_name_its_channel_by_the_channel_alone(
+    server: DiscordServer, commanded: RecordingSink
+) -> None:
+    """`channel_id` is optional in the specification."""
+    interaction = Interaction(new_id(), "t" * 40, time.monotonic())
+    server.interactions[interaction.token] = interaction
+    sparse = {"id": interaction.id, "token": interaction.token, "type": 2, "data": {"name": "help"}}
+    server.emit("INTERACTION_CREATE", {**sparse, "channel": server.dm.to_json(), "user": server.bob.to_json()})
+    await asyncio.wait_for(interaction.answered.wait(), 5)
+    assert commanded.commands[0].channel.address == server.dm.id
 
 
 async def test_a_command_in_private_names_its_user(server: DiscordServer, commanded: RecordingSink) -> None:

@@ -1,11 +1,12 @@
 """What becomes of a message that the bot posts, on good days and bad ones."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from adapters.base import ChannelMoved, ChannelRefused, InDoubt, ReplyRefused, TryLater
+from adapters.base import ChannelMoved, ChannelRefused, InDoubt, PlatformUnreachable, ReplyRefused, TryLater
 from adapters.telegram import TelegramAdapter
 from adapters.text import utf16_length
 from tests.servers.telegram import Fault, TelegramServer, bad_gateway, flood, garbage, refusal
@@ -174,6 +175,22 @@ async def test_a_group_that_refused_a_post_is_tried_again_when_it_speaks_a_minut
         await bot.sink.wait_for(lambda: "Later" in bot.sink.texts)
 
     assert bot.sink.back == ["-100500"]
+
+
+async def test_a_send_is_waited_for_longer_than_other_requests(server):
+    """Given up too early it would be posted twice."""
+    poster = TelegramAdapter(token=server.token, api_url=server.url, timing=replace(QUICK, request=0.05, send=10))
+    late = asyncio.Event()
+    server.fail("sendMessage", Fault(wait_for=late))
+    server.fail("getMe", Fault(wait_for=late))
+    posting = asyncio.create_task(poster.post(part("Late")))
+    await server.wait_for_calls("sendMessage", 1)
+    with pytest.raises(PlatformUnreachable, match="no complete answer within"):
+        await poster.identify()
+    late.set()
+
+    assert (await posting).message_id
+    await poster.close()
 
 
 async def test_without_a_server_nothing_was_posted(server, adapter):

@@ -109,6 +109,7 @@ class App:
     async def run(self) -> Exit:
         """Until a signal, the end of the terminal's input, or a refusal that only a person can mend.
         Raises ConfigError and StoreError at start."""
+        set_up_logging("warning", "console", ())  # until the configuration says how
         self.live = LiveConfig(self.config_path)
         config = self.live.current()
         adapters = [] if self.terminal else make_adapters(config, self.only)

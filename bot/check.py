@@ -18,6 +18,7 @@ from storage.errors import StoreError
 
 async def check_all(config_path: Path, *, ask_platforms: bool) -> Exit:
     """Print one paragraph a part; the first failure's exit code, Exit.OK if there is none."""
+    set_up_logging("warning", "console", ())
     try:
         config = load_config(config_path)
     except ConfigError as error:

@@ -35,7 +35,9 @@ log = logging.getLogger(__name__)
 
 LEASE = timedelta(seconds=90)  # longer than any adapter tries one part
 POLL = timedelta(seconds=1)
-MAX_BACKOFF = timedelta(minutes=5)
+MAX_BACKOFF = timedelta(seconds=30)
+# A platform that posts and always loses the answer must not get a copy for each attempt for ever.
+MAX_DOUBTS = 10
 # A refusal that may be one of a passing mood (a proxy's 400) is not retried; an outage is, for this long.
 GIVE_UP_AFTER = timedelta(hours=24)
 CHANNELS_AT_ONCE = 64
@@ -211,6 +213,8 @@ class Poster:
         match error:
             case TryLater():
                 await self._later(reply, error.retry_after, str(error), in_doubt=False)
+            case InDoubt() if reply.attempt >= MAX_DOUBTS:
+                await self._store.write(outbox.mark_failed, reply, f"in doubt after {reply.attempt} attempts: {error}")
             case InDoubt():
                 await self._later(reply, None, str(error), in_doubt=True)
             case ChannelMoved():

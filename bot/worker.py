@@ -301,6 +301,7 @@ class Parent:
 
 async def run_worker(config_path: Path, holder: str, parent: Parent | None, log_level: str | None = None) -> None:
     """Load everything and work until SIGTERM or SIGINT. Raises ConfigError, CheckpointError, StoreError."""
+    set_up_logging(log_level or "warning", "console", ())  # until the configuration says how
     live = LiveConfig(config_path, handover=parent.handover if parent is not None else None)
     config = live.current()
     set_up_logging(log_level or config.logs.level, config.logs.format, config.secrets())

@@ -293,3 +293,12 @@ async def test_what_is_leased_during_shutdown_is_handed_back_and_in_no_doubt(sto
     assert states(store) == [("ready", "shutdown")]
     (again,) = await store.write(outbox.lease_replies, "telegram", "other", 1, timedelta(seconds=30))
     assert not again.in_doubt
+
+
+async def test_a_platform_that_always_loses_the_answer_does_not_get_a_copy_for_ever(store: Store, clock: Clock) -> None:
+    platform = Platform()
+    platform.script["a"] = [InDoubt("connection lost") for _ in range(50)]
+    async with posting(store, platform, clock):
+        await say(store, "hello")
+        await until(store, ["failed"], clock)
+    assert len(platform.tried) == 10

@@ -140,8 +140,8 @@ class App:
         await self._take_over(adapters, holder)
         posters = [self._poster(adapter, holder) for adapter in adapters]
         presences = [Presence(self.store, adapter) for adapter in adapters]
-        self._listeners += [_waker(poster) for poster in posters]
-        self._listeners += [_waker(presence) for presence in presences]
+        self._listeners += [_waker(poster, "outbox") for poster in posters]
+        self._listeners += [_waker(presence, "turns") for presence in presences]
         loop = asyncio.get_running_loop()
         self.store.on_commit(lambda topic: loop.call_soon_threadsafe(self._woken, topic))
         health = Health(
@@ -294,8 +294,8 @@ class App:
         self._stop.set()
 
 
-def _waker(part: Poster | Presence) -> Callable[[str], None]:
-    return lambda _topic: part.wake()
+def _waker(part: Poster | Presence, topic: str) -> Callable[[str], None]:
+    return lambda woken: part.wake() if woken == topic else None
 
 
 def _host() -> str:

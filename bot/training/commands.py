@@ -77,7 +77,7 @@ def train(
 @click.option("--corpus", "corpora", multiple=True, default=("everyday=1",), show_default=True, help=CORPUS_HELP)
 @click.option("--epochs", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="End after this time, well annealed.")
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=1e-3, show_default=True)
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=3e-4, show_default=True)
 @click.option("--dtype", type=click.Choice(["bf16", "float32"]), default="bf16", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 def train_ranker(
@@ -121,16 +121,18 @@ def train_ranker(
 def evaluate(checkpoint: str, ranker: str, corpus: str) -> None:
     """Held-out perplexity of a generator, and how often a ranker finds the real reply among ten."""
 
-    def work() -> tuple[float, float]:
-        from bot.generator.ranking.ranker import load_ranker
+    def work() -> tuple[float, float, float]:
+        from bot.generator.ranking.ranker import MUTUAL_INFORMATION, load_ranker
         from bot.training.evaluate import hits_at_one, perplexity
 
         head = load_ranker(ranker, name="human_vs_rand")
-        return perplexity(checkpoint, corpus), hits_at_one(head, corpus)
+        own = load_ranker(checkpoint, name=MUTUAL_INFORMATION)
+        return perplexity(checkpoint, corpus), hits_at_one(head, corpus), hits_at_one(own, corpus)
 
-    tokens, hits = _reported(work)
+    tokens, hits, own_hits = _reported(work)
     click.echo(f"perplexity of held-out {corpus} replies: {tokens:.2f}")
     click.echo(f"the ranker finds the real reply among ten: {hits:.1%}")
+    click.echo(f"the generator's mutual information does: {own_hits:.1%}")
 
 
 def _reported(work: Callable[[], T]) -> T:

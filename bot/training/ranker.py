@@ -42,7 +42,7 @@ class RankerPlan:
     shares: Sequence[Share]
     minutes: float | None = None
     epochs: int = 1
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-4
     bf16: bool = True
     seed: int = 0
 
@@ -54,12 +54,18 @@ class ContrastTrainer(OrderedTrainer):
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Mean of -log(e^right / (e^right + e^wrong)) over all pairs of a right and a wrong reply."""
-        hidden = model.transformer(inputs["input_ids"], use_cache=False).last_hidden_state  # (B, T, D)
-        rows = torch.arange(hidden.shape[0], device=hidden.device)
-        logits = model.score(hidden[rows, inputs["last"]]).float().squeeze(-1)  # (B)
+        logits = logits_of(model, inputs)
         wrong = inputs["labels"] >= 0
         loss = -F.logsigmoid(logits[inputs["labels"][wrong]] - logits[wrong]).mean()
         return (loss, {"logits": logits}) if return_outputs else loss
+
+
+def logits_of(model: Any, batch: dict[str, Any]) -> torch.Tensor:
+    """What the head says of every row: (B)."""
+    hidden = model.transformer(batch["input_ids"], use_cache=False).last_hidden_state  # (B, T, D)
+    rows = torch.arange(hidden.shape[0], device=hidden.device)
+    logits: torch.Tensor = model.score(hidden[rows, batch["last"]])  # (B, 1)
+    return logits.float().squeeze(-1)
 
 
 class ContrastBatches(Dataset[dict[str, torch.Tensor]]):
@@ -119,7 +125,7 @@ def train_ranker(plan: RankerPlan) -> None:
     batches = ContrastBatches(with_generated(right, generator, rng), generator.dialect, positions, plan.seed)
     aside = contrasts(list(corpus_named(plan.shares[0].corpus).held_out()), random.Random(0))
     held_out = ContrastBatches(with_generated(aside, generator, random.Random(0)), generator.dialect, positions, seed=0)
-    model = _grown_from(directory, positions)
+    model = _grown_from(directory, positions, min(generator.dialect.stop_ids))
     run(
         ContrastTrainer,
         model,
@@ -132,21 +138,40 @@ def train_ranker(plan: RankerPlan) -> None:
         bf16=plan.bf16,
         seed=plan.seed,
     )
+    centre(model, held_out)
     model.config.pad_token_id = min(generator.dialect.stop_ids)
     save_halved(model, plan.out)
     log.info("ranker_saved", extra={"path": str(plan.out)})
 
 
-def _grown_from(directory: Path, positions: int) -> GPT2ForSequenceClassification:
-    """The generator's trunk under a new head, for contexts of so many tokens."""
+def _grown_from(directory: Path, positions: int, end: int) -> GPT2ForSequenceClassification:
+    """The generator's trunk for contexts of so many tokens, under a head that begins as the logit of `end`.
+
+    That is a ranker already: it asks whether the reply is complete (DialogRPT reads a generator as a head this way).
+    From there it learns twice as fast as from a random head.
+    """
     trunk = load_model(GPT2LMHeadModel, directory, torch.device("cpu"), torch.float32)
-    config = GPT2Config.from_pretrained(directory, num_labels=1, n_positions=positions)
+    config = GPT2Config.from_pretrained(directory, num_labels=1, n_positions=positions, resid_pdrop=0.0, embd_pdrop=0.0)
     config._attn_implementation = "eager"  # faster than the fused one on CPU for talks this short
     model = GPT2ForSequenceClassification(config)
     weights = trunk.transformer.state_dict()
     weights["wpe.weight"] = weights["wpe.weight"][:positions]
     model.transformer.load_state_dict(weights)
+    model.score.weight.data.copy_(weights["wte.weight"][end : end + 1])
     return model
+
+
+@torch.no_grad()
+def centre(model: Any, batches: ContrastBatches) -> None:
+    """Shift every logit alike so that their mean is 0.
+
+    Pairs leave the shift open, and a score of 0.99 for every reply would tell nothing beside another ranker's.
+    The head has no bias of its own; the last norm's bias, moved along the head's weights, does the same.
+    """
+    model.eval()
+    logits = torch.cat([logits_of(model, batches[number]) for number in range(len(batches))])
+    direction = model.score.weight[0]  # (D)
+    model.transformer.ln_f.bias -= direction * logits.mean() / direction.dot(direction)
 
 
 def _training_contrasts(plan: RankerPlan, rng: random.Random) -> list[Contrast]:

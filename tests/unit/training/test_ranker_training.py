@@ -10,7 +10,7 @@ from bot.generator.dialects.base import Utterance
 from bot.generator.dialects.dialogpt import DialoGPT
 from bot.training.corpora.dialogue import Dialogue
 from bot.training.negatives import Contrast, ReplyPool, contrasts
-from bot.training.ranker import ContrastBatches, ContrastTrainer, encode_group
+from bot.training.ranker import ContrastBatches, ContrastTrainer, centre, encode_group, logits_of
 from bot.training.tokenizer import train_tokenizer
 
 DIALECT = DialoGPT(train_tokenizer(["hello there, how are you today?", "i am fine"] * 5, 280))
@@ -72,3 +72,16 @@ def test_the_loss_is_dialogrpts() -> None:
         if right >= 0
     ]
     assert loss.item() == pytest.approx(sum(pairs) / len(pairs), abs=1e-5)
+
+
+def test_centring_shifts_every_score_alike() -> None:
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=280, n_positions=64, n_embd=16, n_layer=1, n_head=2, num_labels=1, pad_token_id=0)
+    model = GPT2ForSequenceClassification(config).eval()
+    model.transformer.ln_f.bias.data += 3.0
+    batches = ContrastBatches(contrasts(TALKS, random.Random(0)), DIALECT, 60, seed=0)
+    before = logits_of(model, batches[0]).detach()
+    centre(model, batches)
+    after = logits_of(model, batches[0]).detach()
+    assert after.mean().item() == pytest.approx(0.0, abs=1e-5)
+    assert torch.allclose(before - before.mean(), after, atol=1e-5)

@@ -25,7 +25,7 @@ class Models:
         self.batcher = Batcher(generator)
         self._device = device
         self._dtype = dtype
-        self._rankers: dict[str, Ranker | None] = {}
+        self._rankers: dict[tuple[str, str], Ranker | None] = {}  # by name and checkpoint
 
     @classmethod
     def load(cls, config: Config) -> "Models":
@@ -33,12 +33,12 @@ class Models:
         generator = load_generator(model.checkpoint, dialect=model.dialect, device=model.device, dtype=model.dtype)
         models = cls(generator, model.device, model.dtype)
         for head in [*config.ranking.prior, *config.ranking.cond]:
-            models._rankers[head.checkpoint] = models._load_ranker(head)
+            models._rankers[head.name, head.checkpoint] = models._load_ranker(head)
         return models
 
     @property
     def ranker_revisions(self) -> dict[str, str]:
-        return {checkpoint: ranker.revision for checkpoint, ranker in self._rankers.items() if ranker is not None}
+        return {name: ranker.revision for (name, _), ranker in self._rankers.items() if ranker is not None}
 
     def encode(self, context: Context, max_tokens: int, max_new_tokens: int) -> tuple[int, ...]:
         """The context as token ids, within the budget and with room for the reply."""
@@ -50,9 +50,10 @@ class Models:
 
     async def score(self, head: RankerHead, turns: Sequence[str], replies: Sequence[str]) -> Sequence[float] | None:
         """One head's scores; None, once reported, where the head cannot be loaded or fails."""
-        if head.checkpoint not in self._rankers:
-            self._rankers[head.checkpoint] = await self.batcher.run(self._load_or_report, head)
-        ranker = self._rankers[head.checkpoint]
+        key = head.name, head.checkpoint
+        if key not in self._rankers:
+            self._rankers[key] = await self.batcher.run(self._load_or_report, head)
+        ranker = self._rankers[key]
         if ranker is None:
             return None
         try:

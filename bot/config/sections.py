@@ -232,7 +232,7 @@ class Ranking(Section):
     """How the best candidate is chosen."""
 
     mix: float = Field(
-        default=0.8, ge=0.0, le=1.0, description="Share of the rankers; the rest is the generator's own probability."
+        default=0.5, ge=0.0, le=1.0, description="Share of the rankers; the rest is the generator's own probability."
     )
     prior: tuple[RankerHead, ...] = Field(
         default=(RankerHead(name="human_vs_rand", checkpoint="starter"),),
@@ -240,7 +240,9 @@ class Ranking(Section):
         description="Rankers whose weighted mean is multiplied with that of cond.",
     )
     cond: tuple[RankerHead, ...] = Field(
-        default=(), max_length=8, description="Rankers that count where prior lets them."
+        default=(RankerHead(name="mutual_information", checkpoint="starter"),),
+        max_length=8,
+        description="Rankers that count where prior lets them; one named mutual_information is a generator.",
     )
     penalties: Penalties = Field(default_factory=Penalties, description="What known faults take away.")
 

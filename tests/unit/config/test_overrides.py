@@ -84,7 +84,7 @@ def test_a_persona_brings_its_decoding_and_overrides_still_count(load: Load) -> 
 
 def test_a_persona_chosen_by_command_counts_above_overrides(load: Load) -> None:
     settings = load(PERSONAS).for_channel(discord("1"), persona="calm")
-    assert (settings.persona_name, settings.decoding.temperature, settings.decoding.candidates) == ("calm", 0.8, 2)
+    assert (settings.persona_name, settings.decoding.temperature, settings.decoding.candidates) == ("calm", 0.6, 2)
 
 
 def test_a_chosen_persona_that_is_gone_is_passed_over(load: Load) -> None:

@@ -12,7 +12,8 @@ from bot.generator.batching import Batcher
 from bot.generator.candidates import Candidate, GenerationRequest
 from bot.generator.engine import Generator, load_generator
 from bot.generator.errors import GeneratorError
-from bot.generator.ranking.ranker import Ranker, load_ranker
+from bot.generator.ranking.base import Ranker
+from bot.generator.ranking.ranker import load_ranker
 
 log = logging.getLogger(__name__)
 

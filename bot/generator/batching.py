@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar
 from bot.generator.candidates import Candidate, GenerationRequest
 from bot.generator.engine import Generator
 from bot.generator.errors import GenerationFailed
-from bot.generator.ranking.ranker import Ranker
+from bot.generator.ranking.base import Ranker
 
 log = logging.getLogger(__name__)
 

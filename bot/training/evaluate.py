@@ -11,7 +11,7 @@ from bot.generator.checkpoints import locate, read_config
 from bot.generator.dialects.base import IGNORED
 from bot.generator.dialects.registry import dialect_named
 from bot.generator.loading import load_model
-from bot.generator.ranking.ranker import Ranker
+from bot.generator.ranking.base import Ranker
 from bot.generator.tokenization import load_tokenizer
 from bot.training.corpora.registry import corpus_named
 from bot.training.examples import Batches, encode_dialogues

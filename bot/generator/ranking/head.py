@@ -20,7 +20,7 @@ from bot.generator.loading import (
     threads_for,
     weights_of,
 )
-from bot.generator.ranking.ranker import Pair
+from bot.generator.ranking.base import Pair
 from bot.generator.tokenization import load_tokenizer
 
 ROWS = 32

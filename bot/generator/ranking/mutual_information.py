@@ -17,7 +17,7 @@ from bot.generator.dialects.base import BOT, Utterance
 from bot.generator.dialects.dialogpt import DialoGPT
 from bot.generator.errors import CheckpointError
 from bot.generator.loading import embedding_rows, load_model, pick_device, pick_dtype, threads_for, weights_of
-from bot.generator.ranking.ranker import Pair
+from bot.generator.ranking.base import Pair
 from bot.generator.tokenization import load_tokenizer
 
 ROWS = 32

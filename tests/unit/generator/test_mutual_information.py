@@ -8,7 +8,8 @@ import torch
 
 from bot.generator.dialects.base import Utterance
 from bot.generator.dialects.dialogpt import DialoGPT
-from bot.generator.ranking.ranker import MUTUAL_INFORMATION, Ranker, load_ranker
+from bot.generator.ranking.base import Ranker
+from bot.generator.ranking.ranker import MUTUAL_INFORMATION, load_ranker
 from bot.generator.tokenization import load_tokenizer
 from tests.unit.generator.conftest import END, FIXTURES, tiny_model
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from bot.generator.errors import CheckpointError
+from bot.generator.ranking.base import Ranker
 from bot.generator.ranking.head import ROWS, Head
-from bot.generator.ranking.ranker import Ranker, load_ranker
+from bot.generator.ranking.ranker import load_ranker
 from tests.unit.generator.conftest import FIXTURES
 
 GOLDEN: dict[str, Any] = json.loads((FIXTURES / "dialogrpt" / "golden.json").read_text(encoding="utf-8"))

@@ -225,16 +225,16 @@ class Worker:
 
 
 class Pace:
-    """How many turns to hold at once: as many as the model can answer within a third of the reply limit.
+    """How many turns to hold at once: as many as the model can answer within a sixth of the reply limit.
 
-    Starts with a few and learns from what it sees; a slow model (a big one on a CPU) is given one turn at a time
+    Starts with one and learns from what it sees; a slow model (a big one on a CPU) is given one turn at a time
     rather than a batch that it cannot finish before it would be taken for hung.
     """
 
     LIMIT = 64
 
     def __init__(self) -> None:
-        self._room = 4
+        self._room = 1
         self._last = 0.0  # seconds the last answer took; 0 until there is news
 
     def note(self, seconds: float) -> None:

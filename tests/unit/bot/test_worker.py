@@ -155,15 +155,18 @@ async def test_a_batch_with_a_poisoned_turn_answers_the_rest(
 async def test_a_poisoned_turn_is_tried_again_alone_and_then_given_up(
     store: Store, worker_store: Moody, say: Any, model: Model, clock: Clock, tmp_path: Path
 ) -> None:
-    await say("poison please", "bob")
     async with working(worker_store, tmp_path, model) as worker:
-        await until(lambda: rows(store, "select attempts from turns") == [(1,)], worker)
+        for number in range(3):  # it learns that the model is quick, and takes several turns at once
+            await say("hello", f"early{number}")
+            await until(lambda number=number: states(store) == ["replied"] * (number + 1), worker)
+        await say("poison please", "bob")
+        await until(lambda: rows(store, "select attempts from turns where author_id = 'bob'") == [(1,)], worker)
         for number in range(6):
             await say(f"slow down, number {number}", f"user{number}")
         await until(lambda: len(model.working) > 1, worker)
         clock.advance(seconds=2)
         model.go_on.set()
-        await until(lambda: states(store) == ["dead"] + ["replied"] * 6, worker, clock)
+        await until(lambda: states(store) == ["replied"] * 3 + ["dead"] + ["replied"] * 6, worker, clock)
     tries = [together for together in model.together if "poison please" in together]
     assert tries == [{"poison please"}] * 3
     assert rows(store, "select count(*) from replies where kind = 'notice'") == [(1,)]

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from adapters.base import Adapter, AdapterError, Channel
 from bot import commands, texts
-from bot.config import Config
+from bot.config import Config, ConfigError, Problem
 from bot.exits import Exit
 from bot.health import Health, health_file
 from bot.intake import Intake
@@ -30,13 +30,12 @@ from bot.safety import Moderators
 from bot.scheduler import Scheduler
 from bot.supervisor import WorkerRefused, WorkerSupervisor
 from storage import activity, listen, migrate, outbox, places, turns
-from storage.errors import StoreError, StoreUnusable
+from storage.errors import StoreError
 from storage.files import FileLock
 from storage.store import Store
 
 log = logging.getLogger(__name__)
 
-PLATFORMS = ("telegram", "discord")
 # With the worker's grace these stay below the ten seconds that a supervisor usually waits.
 POST_GRACE = timedelta(seconds=1)
 CLOSE_GRACE = timedelta(seconds=1.5)
@@ -123,7 +122,13 @@ class App:
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self.store.close)
             self._lock(stack, [adapter.platform for adapter in adapters])
+            await self._take_over([adapter.platform for adapter in adapters])
             if talks_here:
+                if not adapters and not self.terminal:
+                    print(  # noqa: T201
+                        "No TELEGRAM_BOT_TOKEN or DISCORD_BOT_TOKEN is set, so let's talk right here. (Ctrl-D ends it.)",
+                        file=sys.stderr,
+                    )
                 adapters.append(self._terminal(config))
             await self._run_parts(config, adapters, stack)
         return self._exit
@@ -137,7 +142,6 @@ class App:
                 self.config_path, self.live, self.store, f"{holder}-worker", self._woken, self._log_level
             )
             self._listeners.append(lambda topic: supervisor.wake() if topic == "turns" else None)
-        await self._take_over(adapters, holder)
         posters = [self._poster(adapter, holder) for adapter in adapters]
         presences = [Presence(self.store, adapter) for adapter in adapters]
         self._listeners += [_waker(poster, "outbox") for poster in posters]
@@ -227,17 +231,11 @@ class App:
         from adapters.terminal import TerminalAdapter
 
         file = self.store.sqlite_file
-        adapter = TerminalAdapter(
+        return TerminalAdapter(
             bot_name=config.bot.name,
             history_file=file.parent / "terminal_history" if file is not None else None,
             settled=self._settled,
         )
-        if not self.terminal:
-            print(  # noqa: T201
-                "No TELEGRAM_BOT_TOKEN or DISCORD_BOT_TOKEN is set, so let's talk right here. (Ctrl-D ends it.)",
-                file=sys.stderr,
-            )
-        return adapter
 
     async def _settled(self, channel: Channel) -> None:
         while not await self.store.read(activity.is_settled, channel.platform, channel.address):
@@ -252,16 +250,17 @@ class App:
             lock.acquire()
             stack.callback(lock.release)
 
-    async def _take_over(self, adapters: Sequence[Adapter], ours: str) -> None:
-        """On SQLite we hold the platform's lock: whoever was posting before us is dead, and a worker dies with
-        the process that started it. What they held need not wait until its lease runs out."""
+    async def _take_over(self, platforms: Sequence[str]) -> None:
+        """On SQLite we hold these platforms' locks: whoever was posting there before us is dead, and a worker dies
+        with the process that started it. What they held need not wait until its lease runs out. (A terminal has
+        no lock, and another one may be posting.)"""
         if self.store.sqlite_file is None:
             return
-        for adapter in adapters:
-            await self.store.write(outbox.return_leases_of, adapter.platform, "")
-            await self.store.write(places.mark_all_back, adapter.platform)
+        for platform in platforms:
+            await self.store.write(outbox.return_leases_of, platform, "")
+            await self.store.write(places.mark_all_back, platform)
         for holder in await self.store.read(activity.turn_holders):
-            if holder == f"{ours}-worker" or _is_dead(holder):
+            if holder == f"{_host()}-{os.getpid()}-worker" or _is_dead(holder):
                 await self.store.write(turns.return_leases_of, holder, texts.FAILED)
 
     async def _serve_web(self, config: Config, health: Health, stack: contextlib.AsyncExitStack) -> None:
@@ -275,7 +274,10 @@ class App:
         try:
             await server.start()
         except OSError as error:
-            raise StoreUnusable(f"web.listen {config.web.listen}: {error.strerror}; choose another port") from None
+            problem = f"{config.web.listen} cannot be listened on: {error.strerror}; choose another address"
+            raise ConfigError(
+                [Problem(file=str(self.config_path), line=None, key="web.listen", message=problem)]
+            ) from None
         stack.push_async_callback(server.close)
         log.info("web_listening", extra={"listen": config.web.listen})
 

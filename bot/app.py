@@ -126,7 +126,8 @@ class App:
             if talks_here:
                 if not adapters and not self.terminal:
                     print(  # noqa: T201
-                        "No TELEGRAM_BOT_TOKEN or DISCORD_BOT_TOKEN is set, so let's talk right here. (Ctrl-D ends it.)",
+                        "No TELEGRAM_BOT_TOKEN or DISCORD_BOT_TOKEN is set, "
+                        "so let's talk right here. (Ctrl-D ends it.)",
                         file=sys.stderr,
                     )
                 adapters.append(self._terminal(config))

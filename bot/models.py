@@ -43,7 +43,7 @@ class Models:
 
     def encode(self, context: Context, max_tokens: int, max_new_tokens: int) -> tuple[int, ...]:
         """The context as token ids, within the budget and with room for the reply."""
-        budget = max(1, min(max_tokens, self.generator.context_limit - max_new_tokens))
+        budget = max(1, min(max_tokens, self.generator.context_budget(max_new_tokens)))
         return tuple(self.generator.dialect.encode(context.utterances, budget))
 
     async def generate(self, request: GenerationRequest) -> Sequence[Candidate]:

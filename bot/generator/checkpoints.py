@@ -12,45 +12,49 @@ from bot.generator.errors import CheckpointError
 STARTER = Path(__file__).parents[1] / "starter"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_CONFIGURATION = ("*.json", "vocab.json", "merges.txt")
+_CONFIGURATION = ("*.json", "vocab.txt", "merges.txt", "*.model", "*.jinja")
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _CHUNK_BYTES = 1 << 20
 
 
 def locate(checkpoint: str, starter: str) -> Path:
-    """The directory of a checkpoint: "starter", a directory, or a hub id (`owner/name`), fetched if need be.
+    """Where a checkpoint lies: "starter", a path, or a hub id (`owner/name`), fetched if need be.
 
     `starter` names the part that is meant: "generator" or "ranker". Raises CheckpointError.
     """
     if checkpoint == "starter":
-        return _checked(STARTER / starter, "starter")
+        return STARTER / starter
     path = Path(checkpoint).expanduser()
     if path.exists():
-        return _checked(path, checkpoint)
+        return path
     if _HUB_ID.fullmatch(checkpoint):
-        return _checked(_fetched(checkpoint), checkpoint)
+        return _fetched(checkpoint)
     raise CheckpointError(
-        f'{checkpoint}: there is no such directory. Give "starter", an existing directory, or a hub id (owner/name).'
+        f'{checkpoint}: there is no such file or directory. Give "starter", an existing path, or a hub id (owner/name).'
     )
 
 
 def read_config(directory: Path) -> dict[str, Any]:
-    """The checkpoint's config.json, which must be GPT-2's. Raises CheckpointError."""
+    """The checkpoint's config.json. Raises CheckpointError."""
     file = directory / "config.json"
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file}: cannot be read as JSON ({error}). Copy the file again.") from error
-    family = config.get("model_type", "gpt2") if isinstance(config, dict) else None
-    if family != "gpt2":
-        raise CheckpointError(f"{file}: model_type is {family!r}; only GPT-2 models (gpt2) can be used.")
-    return dict(config)
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{file}: this is a list or a value; a configuration is an object. Copy the file again.")
+    return config
 
 
-def revision_of(directory: Path) -> str:
-    """A short name for exactly these files: 12 hex digits of the SHA-256 over weights, tokenizer and config."""
+def files_of(directory: Path) -> tuple[Path, ...]:
+    """The weights, tokenizer and configuration files of a directory in the hub layout, by name."""
+    return tuple(sorted(set(_matching(directory, (*_CONFIGURATION, *_WEIGHTS)))))
+
+
+def revision_of(files: Iterable[Path]) -> str:
+    """A short name for exactly these files: 12 hex digits of the SHA-256 over their names and contents."""
     digest = hashlib.sha256()
-    for file in sorted(set(_matching(directory, (*_CONFIGURATION, *_WEIGHTS)))):
+    for file in files:
         digest.update(file.name.encode())
         with file.open("rb") as stream:
             while chunk := stream.read(_CHUNK_BYTES):
@@ -63,17 +67,15 @@ def has_safetensors(directory: Path) -> bool:
     return any(directory.glob("*.safetensors"))
 
 
-def _checked(directory: Path, checkpoint: str) -> Path:
-    if not directory.is_dir():
-        raise CheckpointError(f"{checkpoint}: {directory} is no directory. Name the directory that holds config.json.")
+def check_directory(directory: Path) -> None:
+    """Raises CheckpointError for a directory that lacks a part of the hub layout."""
     if not (directory / "config.json").is_file():
         raise CheckpointError(
-            f"{checkpoint}: {directory} is no model directory, there is no config.json in it. "
+            f"{directory} is no model directory, there is no config.json in it. "
             "It should hold config.json, model.safetensors and the tokenizer's files."
         )
     if not any(_matching(directory, _WEIGHTS)):
-        raise CheckpointError(f"{checkpoint}: {directory} holds no weights (model.safetensors or pytorch_model.bin).")
-    return directory
+        raise CheckpointError(f"{directory} holds no weights (model.safetensors or pytorch_model.bin).")
 
 
 def _matching(directory: Path, patterns: Iterable[str]) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""The built-in engine: one batched decode over all candidates of all requests, on a transformers GPT-2.
+"""The built-in engine: one batched decode over all candidates of all requests, on any language model.
 
 A context is read once and its keys and values are repeated for its candidates. A row that ends leaves the batch.
 """
@@ -6,30 +6,21 @@ A context is read once and its keys and values are repeated for its candidates. 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, GPT2LMHeadModel
 
 from bot.generator import sampling
 from bot.generator.candidates import Candidate, GenerationRequest
-from bot.generator.checkpoints import read_config, revision_of
-from bot.generator.dialects.base import Dialect
-from bot.generator.dialects.dialogpt import DialoGPT
+from bot.generator.checkpoints import revision_of
+from bot.generator.decoding import Decoding
+from bot.generator.dialects.base import Dialect, Manner
 from bot.generator.dialects.registry import dialect_named
 from bot.generator.errors import CheckpointError, GenerationFailed
-from bot.generator.loading import (
-    embedding_rows,
-    is_out_of_memory,
-    load_model,
-    pick_device,
-    pick_dtype,
-    threads_for,
-    weights_of,
-)
-from bot.generator.tokenization import load_tokenizer
+from bot.generator.formats.base import Checkpoint
+from bot.generator.loading import is_out_of_memory, pick_device, pick_dtype, threads_for
+from bot.generator.models.base import LanguageModel, Prompt
+from bot.generator.models.registry import load_language_model
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +30,7 @@ class Row:
     """One candidate while it is written."""
 
     request: GenerationRequest
+    before: tuple[int, ...]  # what the decoder has before the reply
     owner: int  # index of the request
     candidate: int
     limit: int  # tokens it may have at most
@@ -51,31 +43,32 @@ class Row:
 class Decoder:
     """A language model with its dialect. See `bot.generator.engine.Generator`."""
 
-    def __init__(self, model: GPT2LMHeadModel, dialect: Dialect, revision: str) -> None:
+    def __init__(self, model: LanguageModel, dialect: Dialect, revision: str) -> None:
         self.dialect = dialect
         self.revision = revision
-        self.context_limit: int = model.config.n_positions
-        self._model = model
-        self._weights = weights_of(model)
-        self._vocabulary: int = embedding_rows(model)
+        self.model = model
         # Rows of the embedding beyond the tokenizer are padding: they stand for no text.
-        self._never = sorted(dialect.banned_ids | set(range(dialect.vocabulary_size, self._vocabulary)))
+        self._never = sorted(dialect.banned_ids | set(range(dialect.vocabulary_size, model.vocabulary)))
 
     @classmethod
-    def load(cls, directory: Path, *, dialect: str, device: str, dtype: str) -> "Decoder":
-        """From a model directory. Raises CheckpointError."""
-        config = read_config(directory)
-        name = str(config.get("banter_dialect", DialoGPT.name)) if dialect == "auto" else dialect
-        spoken = dialect_named(name, load_tokenizer(directory))
+    def load(cls, checkpoint: Checkpoint, *, dialect: str, device: str, dtype: str) -> "Decoder":
+        """From a checkpoint. Raises CheckpointError."""
+        spoken = dialect_named(checkpoint.dialect if dialect == "auto" else dialect, checkpoint.read_tokenizer())
         place = pick_device(device)
-        model = load_model(GPT2LMHeadModel, directory, place, pick_dtype(dtype, place))
-        rows = embedding_rows(model)
-        if rows < spoken.vocabulary_size:
+        model = load_language_model(checkpoint, place, pick_dtype(dtype, place))
+        if model.vocabulary < spoken.vocabulary_size:
             raise CheckpointError(
-                f"{directory}: the tokenizer knows {spoken.vocabulary_size} tokens, the model only {rows}. "
-                "The two come from different checkpoints; copy the tokenizer that belongs to the model."
+                f"{checkpoint.path}: the tokenizer knows {spoken.vocabulary_size} tokens, the model only "
+                f"{model.vocabulary}. The two come from different checkpoints; copy the tokenizer that belongs to the "
+                "model."
             )
-        return cls(model, spoken, revision_of(directory))
+        return cls(model, spoken, revision_of(checkpoint.files))
+
+    def context_budget(self, reply_tokens: int) -> int:
+        """See `Generator.context_budget`."""
+        shared = self.model.room(0) - self.model.room(1)  # 1 where context and reply share the positions, else 0
+        left = self.model.room(0) - reply_tokens if shared else self.model.context_limit
+        return min(self.model.context_limit, left)
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[list[Candidate]]:
         """See `Generator.generate`."""
@@ -91,22 +84,32 @@ class Decoder:
         return candidates
 
     def _rows(self, owner: int, request: GenerationRequest) -> list[Row]:
-        ids = request.input_ids
-        room = self.context_limit - len(ids)
-        if not ids or room < 1:
+        ids, decoding = request.input_ids, request.decoding
+        room = self.model.room(len(ids))
+        if not ids or len(ids) > self.model.context_limit or room < 1:
             raise GenerationFailed(
-                f"A context of {len(ids)} tokens cannot be continued: the model has {self.context_limit} positions, "
-                "and a context needs one token at least. Lower history.tokens."
+                f"A context of {len(ids)} tokens cannot be continued: the model reads 1 to {self.model.context_limit}. "
+                "Lower history.tokens."
             )
-        if min(ids) < 0 or max(ids) >= self._vocabulary:
-            raise GenerationFailed(f"The context holds ids that the model does not know (0 to {self._vocabulary - 1}).")
-        limit = min(request.decoding.max_new_tokens, room)
-        return [Row(request, owner, number, limit) for number in range(request.decoding.candidates)]
+        if min(ids) < 0 or max(ids) >= self.model.vocabulary:
+            raise GenerationFailed(
+                f"The context holds ids that the model does not know (0 to {self.model.vocabulary - 1})."
+            )
+        before = self.model.sequence(ids)
+        limit = min(decoding.max_new_tokens, room)
+        if decoding.max_length:
+            limit = min(limit, decoding.max_length - len(before))
+        if limit < 1:
+            raise GenerationFailed(
+                f"A context of {len(before)} tokens leaves no room for a reply: decoding.max_length is "
+                f"{decoding.max_length}. Raise it, or lower history.tokens."
+            )
+        return [Row(request, before, owner, number, limit) for number in range(decoding.candidates)]
 
     def _candidate(self, row: Row) -> Candidate:
         return Candidate(
             token_ids=tuple(row.tokens),
-            text=self.dialect.decode(row.tokens),
+            text=self.dialect.decode(row.tokens).strip(),
             log_prob=row.log_prob,
             finished=row.finished,
         )
@@ -125,7 +128,7 @@ class Decoder:
                     "(history.tokens), or a device with more memory."
                 ) from error
         log.warning("batch_halved", extra={"rows": len(rows)})
-        if self._model.device.type == "cuda":
+        if self.model.device.type == "cuda":
             torch.cuda.empty_cache()
         middle = len(rows) // 2
         for half in (rows[:middle], rows[middle:]):
@@ -137,37 +140,35 @@ class Decoder:
     def _decode(self, rows: list[Row]) -> None:
         if not rows:
             return
-        with threads_for(self._weights, len(rows)):
-            state = _State(self._model, rows, self._never, sorted(self.dialect.stop_ids))
+        with threads_for(self.model.weights, len(rows)):
+            state = _State(self.model, self.dialect, rows, self._never)
             while state.rows:
                 state.step()
 
 
 class _State:
-    """The batch between two steps: rows still being written, their cache, masks and settings."""
+    """The batch between two steps: rows still being written, what was read, masks and settings."""
 
-    def __init__(self, model: GPT2LMHeadModel, rows: list[Row], never: list[int], stop_ids: list[int]) -> None:
+    def __init__(self, model: LanguageModel, dialect: Dialect, rows: list[Row], never: list[int]) -> None:
         self.rows = rows
-        self._model = model
-        self._stop_ids = stop_ids
+        self._manner = dialect.habits.manner
+        self._stop_ids = sorted(dialect.stop_ids)
         device = model.device
         owners = list(dict.fromkeys(row.owner for row in rows))
-        contexts = [next(row.request.input_ids for row in rows if row.owner == owner) for owner in owners]
+        firsts = [next(row for row in rows if row.owner == owner) for owner in owners]
         which = torch.tensor([owners.index(row.owner) for row in rows], device=device)
-        logits, cache, mask = self._read(contexts)
-        self._cache = cache
-        self._cache.batch_select_indices(which)
-        self._mask = mask[which]  # (B, T)
-        self._positions = self._mask.sum(dim=1, keepdim=True)  # (B, 1): the next token's position
+        logits, self._reading = model.read([_prompt(dialect, row.request.input_ids) for row in firsts])
+        self._reading.select(which)
         self._logits = logits[which]  # (B, V)
         vocabulary = logits.shape[-1]
-        seen = torch.zeros(len(contexts), vocabulary, dtype=torch.bool, device=device)
-        banned = torch.zeros(len(contexts), vocabulary, dtype=torch.bool, device=device)
-        requests = {row.owner: row.request for row in rows}
-        for number, owner in enumerate(owners):
-            seen[number, list(requests[owner].input_ids)] = True
-            banned[number, [*never, *(i for i in requests[owner].banned_ids if 0 <= i < vocabulary)]] = True
-        seen[:, stop_ids] = False  # every turn of the context ended: that must not keep the reply from ending
+        seen = torch.zeros(len(firsts), vocabulary, dtype=torch.bool, device=device)
+        banned = torch.zeros(len(firsts), vocabulary, dtype=torch.bool, device=device)
+        for number, row in enumerate(firsts):
+            if self._manner.penalised == "sequence":
+                seen[number, list(row.before)] = True
+            banned[number, [*never, *(i for i in row.request.banned_ids if 0 <= i < vocabulary)]] = True
+        if self._manner.spares_stops:  # every turn of the context ended: that must not keep the reply from ending
+            seen[:, self._stop_ids] = False
         self._seen = seen[which]  # (B, V)
         self._banned = banned[which]  # (B, V)
         self._settings = _settings(rows, device)
@@ -200,43 +201,17 @@ class _State:
         if self.rows:
             self._feed(chosen[torch.tensor(going, device=chosen.device)])
 
-    def _read(self, contexts: list[tuple[int, ...]]) -> tuple[Tensor, DynamicCache, Tensor]:
-        """Read every context once, padded on the left: last logits (R, V), cache, mask (R, T)."""
-        longest = max(map(len, contexts))
-        ids = torch.tensor([[0] * (longest - len(c)) + list(c) for c in contexts], device=self._model.device)
-        mask = torch.tensor([[0] * (longest - len(c)) + [1] * len(c) for c in contexts], device=self._model.device)
-        output = self._model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        return output.logits[:, -1].float(), output.past_key_values, mask
-
     def _feed(self, tokens: Tensor) -> None:
         self._seen.scatter_(1, tokens[:, None], True)
-        self._mask = torch.cat([self._mask, self._mask.new_ones(len(self.rows), 1)], dim=1)
-        output: Any = self._model(
-            input_ids=tokens[:, None],
-            attention_mask=self._mask,
-            position_ids=self._positions,
-            past_key_values=self._cache,
-            use_cache=True,
-        )
-        self._positions = self._positions + 1
-        self._logits = output.logits[:, -1].float()
+        self._logits = self._reading.feed(tokens)
 
     def _scores(self) -> Tensor:
-        scores = sampling.penalise_repeats(self._logits, self._seen, self._settings.repetition_penalty)
+        scores = penalised(self._logits, self._seen, self._settings.repetition_penalty, self._manner)
         scores = scores.masked_fill(self._banned, -torch.inf)
         for number, row in enumerate(self.rows):
-            decoding = row.request.decoding
-            if len(row.tokens) < decoding.min_new_tokens:
-                scores[number, self._stop_ids] = -torch.inf
-            repeats = sampling.repeating_ids(row.tokens, decoding.no_repeat_ngram)
-            if repeats:
-                scores[number, list(repeats)] = -torch.inf
+            unwanted = unwanted_ids(row.tokens, row.before, row.request.decoding, self._manner, self._stop_ids)
+            if unwanted:
+                scores[number, sorted(unwanted)] = -torch.inf
         return scores
 
     def _record(self, row: Row, token: int, log_prob: float) -> None:
@@ -253,10 +228,32 @@ class _State:
         if not going:
             return
         index = torch.tensor(going, device=self._logits.device)
-        self._cache.batch_select_indices(index)
-        self._mask, self._positions = self._mask[index], self._positions[index]
+        self._reading.select(index)
         self._seen, self._banned = self._seen[index], self._banned[index]
         self._settings = self._settings.rows(index)
+
+
+def _prompt(dialect: Dialect, ids: tuple[int, ...]) -> Prompt:
+    types = dialect.type_ids(ids)
+    return Prompt(ids, None if types is None else tuple(types))
+
+
+def penalised(scores: Tensor, seen: Tensor, penalty: Tensor, manner: Manner) -> Tensor:
+    """Scores (B, V) after the family's repetition penalty (B, 1) on the tokens that `seen` (B, V) marks."""
+    if manner.penalty == "divide":
+        return torch.where(seen, scores / penalty, scores)
+    return sampling.penalise_repeats(scores, seen, penalty)
+
+
+def unwanted_ids(
+    tokens: Sequence[int], before: Sequence[int], decoding: Decoding, manner: Manner, stop_ids: Sequence[int]
+) -> set[int]:
+    """What may not come next: an end that is too early, and the last token of an n-gram that was there."""
+    written = [*before, *tokens] if manner.ngrams == "sequence" else tokens
+    unwanted = sampling.repeating_ids(written, decoding.no_repeat_ngram)
+    if len(tokens) < decoding.min_new_tokens or len(before) + len(tokens) < decoding.min_length:
+        unwanted |= set(stop_ids)
+    return unwanted
 
 
 def _settings(rows: Sequence[Row], device: torch.device) -> sampling.Settings:

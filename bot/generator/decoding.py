@@ -1,5 +1,7 @@
 """Decoding settings: how candidates are drawn from the model. Pure data, imports no torch."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -11,22 +13,46 @@ class Decoding(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    candidates: int = Field(16, ge=1, le=64, description="How many replies are written; the ranker picks one.")
-    max_new_tokens: int = Field(48, ge=1, le=512, description="Longest reply, in tokens.")
-    min_new_tokens: int = Field(1, ge=0, le=64, description="A reply may not end before this many tokens.")
+    candidates: int = Field(default=16, ge=1, le=64, description="How many replies are written; the ranker picks one.")
+    max_new_tokens: int = Field(default=48, ge=1, le=1024, description="Longest reply, in tokens.")
+    min_new_tokens: int = Field(default=1, ge=0, le=64, description="A reply may not end before this many tokens.")
     temperature: float = Field(
-        0.6, ge=0.0, le=5.0, description="Below 1 safer, above 1 wilder; 0 always takes the likeliest word."
+        default=0.6, ge=0.0, le=5.0, description="Below 1 safer, above 1 wilder; 0 always takes the likeliest word."
     )
-    top_k: int = Field(40, ge=0, description="Only the k likeliest tokens may be drawn; 0 turns this off.")
+    top_k: int = Field(default=40, ge=0, description="Only the k likeliest tokens may be drawn; 0 turns this off.")
     top_p: float = Field(
-        0.85,
+        default=0.85,
         gt=0.0,
         le=1.0,
         description="Nucleus sampling: the likeliest tokens up to this much probability; 1 turns this off.",
     )
     repetition_penalty: float = Field(
-        1.1, ge=0.5, le=5.0, description="Above 1 makes words that were already said less likely (CTRL); 1 is off."
+        default=1.1,
+        ge=0.5,
+        le=5.0,
+        description="Above 1 makes words that were already said less likely (CTRL); 1 is off.",
     )
     no_repeat_ngram: int = Field(
-        3, ge=0, le=16, description="No run of this many tokens occurs twice in a reply; 0 turns this off."
+        default=3, ge=0, le=16, description="No run of this many tokens occurs twice in a reply; 0 turns this off."
+    )
+    search: Literal["sampling", "beam", "dialogrpt"] = Field(
+        default="sampling",
+        description="sampling draws replies (at temperature 0 it takes the likeliest words); beam searches for the "
+        "likeliest replies; dialogrpt is the search of DialogRPT's generation script.",
+    )
+    beams: int = Field(default=10, ge=1, le=64, description="Beam search: how many beginnings are kept at every step.")
+    length_penalty: float = Field(
+        default=1.0, ge=-5.0, le=5.0, description="Beam search: above 1 favours long replies, below 1 short ones."
+    )
+    max_length: int = Field(
+        default=0,
+        ge=0,
+        le=4096,
+        description="Longest context and reply together, in tokens; 0: what the model can hold.",
+    )
+    min_length: int = Field(
+        default=0,
+        ge=0,
+        le=512,
+        description="No reply ends before context and reply have this many tokens; 0 turns this off.",
     )

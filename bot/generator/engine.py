@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from bot.generator.candidates import Candidate, GenerationRequest
-from bot.generator.checkpoints import locate
 from bot.generator.dialects.base import Dialect
+from bot.generator.formats.registry import open_checkpoint
 
 
 class Generator(Protocol):
@@ -19,9 +19,8 @@ class Generator(Protocol):
     def revision(self) -> str:
         """A short name for exactly these weights, tokenizer and config."""
 
-    @property
-    def context_limit(self) -> int:
-        """Positions of the model, in tokens: context and reply together never exceed it."""
+    def context_budget(self, reply_tokens: int) -> int:
+        """Longest context, in tokens, after which a reply of so many tokens still fits."""
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[list[Candidate]]:
         """Candidates for each request, in order, all decoded together.
@@ -32,12 +31,12 @@ class Generator(Protocol):
 
 
 def load_generator(checkpoint: str, *, dialect: str = "auto", device: str = "auto", dtype: str = "auto") -> Generator:
-    """Load a GPT-2 language model: "starter", a directory, or a hub id. Raises CheckpointError.
+    """Load a language model: "starter", a path, or a hub id. Raises CheckpointError.
 
-    `dialect` "auto" is the one recorded in the checkpoint's config, else DialoGPT's. `device`: auto, cpu, cuda,
-    cuda:1, mps. `dtype`: auto (float32 on a CPU), float32, bfloat16, float16.
+    `dialect` "auto" is the one of the checkpoint's format. `device`: auto, cpu, cuda, cuda:1, mps. `dtype`: auto
+    (float32 on a CPU), float32, bfloat16, float16.
     """
-    directory = locate(checkpoint, starter="generator")
+    found = open_checkpoint(checkpoint)
     from bot.generator.decoder import Decoder
 
-    return Decoder.load(directory, dialect=dialect, device=device, dtype=dtype)
+    return Decoder.load(found, dialect=dialect, device=device, dtype=dtype)

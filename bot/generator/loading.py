@@ -1,4 +1,4 @@
-"""Load a transformers GPT-2 with any head from a directory, strictly and without running anybody's code."""
+"""Load a model class of transformers from a checkpoint, strictly and without running anybody's code."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +11,7 @@ from transformers.utils import logging as _transformers_logging
 
 from bot.generator.checkpoints import has_safetensors
 from bot.generator.errors import CheckpointError
+from bot.generator.formats.base import Checkpoint
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -50,8 +51,42 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
         raise CheckpointError(f"There is no dtype {name!r}. Known: auto, {', '.join(DTYPES)}.") from None
 
 
-def load_model(family: type[Model], directory: Path, device: torch.device, dtype: torch.dtype) -> Model:
-    """Every weight comes from the file, or CheckpointError. Pickled files are read as weights only."""
+def load_model(family: type[Model], checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Model:
+    """Every weight comes from the files, or CheckpointError. Pickled files are read as weights only."""
+    model = (
+        _from_directory(family, checkpoint.path, dtype)
+        if checkpoint.read_weights is None
+        else _from_weights(family, checkpoint, checkpoint.read_weights())
+    )
+    place: Any = model
+    ready: Model = place.to(device=device, dtype=dtype).eval()
+    return ready
+
+
+def _from_weights(family: type[Model], checkpoint: Checkpoint, weights: dict[str, torch.Tensor]) -> Model:
+    make_config: Any = family.config_class
+    make_model: Any = family
+    model: Model = make_model(make_config(**checkpoint.config))
+    expected = model.state_dict()
+    wrong = [
+        f"{name} is {tuple(weights[name].shape)}, config.json says {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in weights and weights[name].shape != value.shape
+    ]
+    missing = sorted(name for name in expected if name not in weights)
+    unknown = sorted(name for name in weights if name not in expected)
+    if wrong or missing or unknown:
+        first = wrong[0] if wrong else f"{missing[0]} is missing" if missing else f"{unknown[0]} has no place in it"
+        raise CheckpointError(
+            f"{checkpoint.path}: the weights do not fit a {family.__name__} "
+            f"({len(wrong) + len(missing) + len(unknown)} differences, first: {first}). "
+            "Put the config.json beside the file that belongs to it."
+        )
+    model.load_state_dict(weights)
+    return model
+
+
+def _from_directory(family: type[Model], directory: Path, dtype: torch.dtype) -> Model:
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -79,8 +114,8 @@ def load_model(family: type[Model], directory: Path, device: torch.device, dtype
             f"{directory}: this is no complete {family.__name__}: {len(missing)} weights are missing, "
             f"first {missing[0]}. Use a checkpoint of that kind."
         )
-    ready: Model = model.to(device).eval()
-    return ready
+    loaded: Model = model
+    return loaded
 
 
 def embedding_rows(model: PreTrainedModel) -> int:

@@ -7,12 +7,11 @@ import torch
 from torch.nn import functional as F
 from transformers import GPT2LMHeadModel
 
-from bot.generator.checkpoints import locate, read_config
 from bot.generator.dialects.base import IGNORED
 from bot.generator.dialects.registry import dialect_named
+from bot.generator.formats.registry import open_checkpoint
 from bot.generator.loading import load_model
 from bot.generator.ranking.base import Ranker
-from bot.generator.tokenization import load_tokenizer
 from bot.training.corpora.registry import corpus_named
 from bot.training.examples import Batches, encode_dialogues
 from bot.training.negatives import ReplyPool
@@ -23,9 +22,9 @@ RIVALS = 9
 @torch.inference_mode()
 def perplexity(checkpoint: str, corpus_name: str) -> float:
     """exp of the mean loss over every learned token of the held-out part, each token counted once."""
-    directory = locate(checkpoint, starter="generator")
-    dialect = dialect_named(str(read_config(directory).get("banter_dialect", "dialogpt")), load_tokenizer(directory))
-    model = load_model(GPT2LMHeadModel, directory, torch.device("cpu"), torch.float32)
+    found = open_checkpoint(checkpoint)
+    dialect = dialect_named(found.dialect, found.read_tokenizer())
+    model = load_model(GPT2LMHeadModel, found, torch.device("cpu"), torch.float32)
     corpus = corpus_named(corpus_name)
     examples = encode_dialogues(dialect, corpus.held_out(), corpus, model.config.n_positions, random.Random(0))
     batches = Batches(examples, 4096, min(dialect.stop_ids), seed=0)

@@ -11,16 +11,16 @@ import torch
 from torch.nn import functional as F
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from bot.generator.checkpoints import locate, read_config
 from bot.generator.dialects.base import IGNORED, Dialect
 from bot.generator.dialects.registry import dialect_named
+from bot.generator.formats.registry import open_checkpoint
 from bot.generator.loading import load_model
-from bot.generator.tokenization import load_tokenizer
+from bot.generator.tokenization.hub import HubTokenizer, load_tokenizer
 from bot.training.corpora.registry import corpus_named
 from bot.training.errors import TrainingError
 from bot.training.examples import Batches, Share, encode_dialogues, training_examples
 from bot.training.run import OrderedTrainer, run, save_halved
-from bot.training.tokenizer import save_tokenizer, train_tokenizer
+from bot.training.tokenizer import train_tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def train(plan: Plan) -> None:
 
 def _dialect(plan: Plan) -> Dialect:
     if plan.checkpoint is not None:
-        save_tokenizer(load_tokenizer(locate(plan.checkpoint, starter="generator")), plan.out)
+        open_checkpoint(plan.checkpoint).read_tokenizer().save(plan.out)
     elif plan.shape is not None and not (plan.out / "tokenizer.json").is_file():
         texts = (
             turn
@@ -109,15 +109,13 @@ def _dialect(plan: Plan) -> Dialect:
             for dialogue in corpus_named(share.corpus).training_pass(random.Random(plan.seed))
             for turn in dialogue.turns
         )
-        save_tokenizer(train_tokenizer(texts, plan.shape.vocabulary_size), plan.out)
+        HubTokenizer(train_tokenizer(texts, plan.shape.vocabulary_size)).save(plan.out)
     return dialect_named(DIALECT, load_tokenizer(plan.out))
 
 
 def _model(plan: Plan, dialect: Dialect) -> GPT2LMHeadModel:
     if plan.checkpoint is not None:
-        directory = locate(plan.checkpoint, starter="generator")
-        read_config(directory)
-        model = load_model(GPT2LMHeadModel, directory, torch.device("cpu"), torch.float32)
+        model = load_model(GPT2LMHeadModel, open_checkpoint(plan.checkpoint), torch.device("cpu"), torch.float32)
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = plan.dropout

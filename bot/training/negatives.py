@@ -77,7 +77,7 @@ def contrasts(dialogues: Sequence[Dialogue], rng: random.Random) -> list[Contras
 
 def with_generated(found: Sequence[Contrast], generator: Generator, rng: random.Random) -> list[Contrast]:
     """Add the generator's own reply to each context, where it is not nearly the real one."""
-    longest = min(_CONTEXT_TOKENS, generator.context_limit - _SAMPLING.max_new_tokens)
+    longest = min(_CONTEXT_TOKENS, generator.context_budget(_SAMPLING.max_new_tokens))
     contexts = [tuple(generator.dialect.encode(contrast.context, longest)) for contrast in found]
     by_length = sorted(range(len(found)), key=lambda number: len(contexts[number]))
     harder: dict[int, Contrast] = {}

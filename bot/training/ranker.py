@@ -12,17 +12,16 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadModel
 
-from bot.generator.checkpoints import locate
 from bot.generator.dialects.base import BOT, Dialect, Utterance
 from bot.generator.engine import load_generator
+from bot.generator.formats.base import Checkpoint
+from bot.generator.formats.registry import open_checkpoint
 from bot.generator.loading import load_model
-from bot.generator.tokenization import load_tokenizer
 from bot.training.corpora.registry import corpus_named
 from bot.training.errors import TrainingError
 from bot.training.examples import Share
 from bot.training.negatives import Contrast, contrasts, with_generated
 from bot.training.run import OrderedTrainer, run, save_halved
-from bot.training.tokenizer import save_tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -117,15 +116,15 @@ def train_ranker(plan: RankerPlan) -> None:
     rng = random.Random(plan.seed)
     plan.out.mkdir(parents=True, exist_ok=True)
     generator = load_generator(plan.generator)
-    directory = locate(plan.generator, starter="generator")
-    save_tokenizer(load_tokenizer(directory), plan.out)
+    checkpoint = open_checkpoint(plan.generator)
+    checkpoint.read_tokenizer().save(plan.out)
     right = _training_contrasts(plan, rng)
-    positions = min(POSITIONS, generator.context_limit)
+    positions = min(POSITIONS, generator.context_budget(0))
     log.info("generating_wrong_replies", extra={"contexts": len(right)})
     batches = ContrastBatches(with_generated(right, generator, rng), generator.dialect, positions, plan.seed)
     aside = contrasts(list(corpus_named(plan.shares[0].corpus).held_out()), random.Random(0))
     held_out = ContrastBatches(with_generated(aside, generator, random.Random(0)), generator.dialect, positions, seed=0)
-    model = _grown_from(directory, positions, min(generator.dialect.stop_ids))
+    model = _grown_from(checkpoint, positions, min(generator.dialect.stop_ids))
     run(
         ContrastTrainer,
         model,
@@ -144,14 +143,15 @@ def train_ranker(plan: RankerPlan) -> None:
     log.info("ranker_saved", extra={"path": str(plan.out)})
 
 
-def _grown_from(directory: Path, positions: int, end: int) -> GPT2ForSequenceClassification:
+def _grown_from(checkpoint: Checkpoint, positions: int, end: int) -> GPT2ForSequenceClassification:
     """The generator's trunk for contexts of so many tokens, under a head that begins as the logit of `end`.
 
     That is a ranker already: it asks whether the reply is complete (DialogRPT reads a generator as a head this way).
     From there it learns twice as fast as from a random head.
     """
-    trunk = load_model(GPT2LMHeadModel, directory, torch.device("cpu"), torch.float32)
-    config = GPT2Config.from_pretrained(directory, num_labels=1, n_positions=positions, resid_pdrop=0.0, embd_pdrop=0.0)
+    trunk = load_model(GPT2LMHeadModel, checkpoint, torch.device("cpu"), torch.float32)
+    config = GPT2Config(**{**trunk.config.to_dict(), "num_labels": 1, "n_positions": positions})
+    config.resid_pdrop = config.embd_pdrop = 0.0
     config._attn_implementation = "eager"  # faster than the fused one on CPU for talks this short
     model = GPT2ForSequenceClassification(config)
     weights = trunk.transformer.state_dict()

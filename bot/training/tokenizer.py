@@ -1,11 +1,10 @@
 """Train a byte-level BPE tokenizer of a few thousand words."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from bot.generator.tokenization import END_OF_TEXT
+from bot.generator.tokenization.hub import END_OF_TEXT
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> Tokenizer:
@@ -35,9 +34,3 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> Tokenizer:
     )
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
-
-
-def save_tokenizer(tokenizer: Tokenizer, directory: Path) -> None:
-    """Write the tokenizer as `tokenizer.json`, which both this project and transformers read."""
-    directory.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(directory / "tokenizer.json"))

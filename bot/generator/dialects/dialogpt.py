@@ -2,53 +2,64 @@
 
 from collections.abc import Container, Sequence
 
-from tokenizers import Tokenizer
-
-from bot.generator.dialects.base import IGNORED, TrainingExample, Utterance
+from bot.generator.decoding import Decoding
+from bot.generator.dialects.base import IGNORED, Habits, TrainingExample, Utterance, fitting
 from bot.generator.errors import CheckpointError
-from bot.generator.tokenization import END_OF_TEXT, control_ids_of, encode_text
+from bot.generator.tokenization.base import TextTokenizer
+from bot.generator.tokenization.hub import END_OF_TEXT
 
 
 class DialoGPT:
     """The layout of microsoft/DialoGPT-*, of DialogRPT's contexts, and of the starter."""
 
     name = "dialogpt"
+    # The model card's example: greedy, context and reply within 1,000 tokens.
+    habits = Habits(
+        decoding=Decoding(
+            candidates=1,
+            max_new_tokens=512,
+            min_new_tokens=0,
+            max_length=1000,
+            temperature=0.0,
+            top_k=0,
+            top_p=1.0,
+            repetition_penalty=1.0,
+            no_repeat_ngram=0,
+        )
+    )
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: TextTokenizer) -> None:
         """Raises CheckpointError if the tokenizer has no end-of-text token."""
-        end = tokenizer.token_to_id(END_OF_TEXT)
+        end = tokenizer.id_of(END_OF_TEXT)
         if end is None:
             raise CheckpointError(f"The tokenizer has no {END_OF_TEXT}, which the dialect {self.name} needs.")
         self._tokenizer = tokenizer
-        self._end: int = end
-        self.vocabulary_size: int = tokenizer.get_vocab_size(with_added_tokens=True)
-        self.control_ids = control_ids_of(tokenizer) | {end}
+        self._end = end
+        self.vocabulary_size = tokenizer.size
+        self.control_ids = tokenizer.control_ids | {end}
         self.stop_ids = frozenset({end})
         self.banned_ids = self.control_ids - self.stop_ids
 
-    def encode(self, utterances: Sequence[Utterance], max_tokens: int) -> list[int]:
-        """See `Dialect.encode`."""
-        if not utterances:
-            raise ValueError("a context needs at least one utterance")
-        if max_tokens < 1:
-            raise ValueError(f"max_tokens is {max_tokens}; a context needs room for one token at least")
-        ids = self._turn(utterances[-1])[-max_tokens:]
-        for utterance in reversed(utterances[:-1]):
-            turn = self._turn(utterance)
-            if len(turn) + len(ids) > max_tokens:
-                break
-            ids = turn + ids
-        return ids
+    def encode(self, utterances: Sequence[Utterance], max_tokens: int, persona: Sequence[str] = ()) -> list[int]:
+        """See `Dialect.encode`; a persona has no place in this layout."""
+        turns = fitting([self._turn(utterance) for utterance in utterances], max_tokens)
+        return [token for turn in turns for token in turn]
+
+    def type_ids(self, ids: Sequence[int]) -> None:
+        """See `Dialect.type_ids`: there are none."""
 
     def decode(self, ids: Sequence[int]) -> str:
         """See `Dialect.decode`."""
-        text = self._tokenizer.decode([i for i in ids if i not in self.control_ids], skip_special_tokens=False)
-        return str(text).strip()
+        return self._tokenizer.decode(ids)
 
     def example(
-        self, utterances: Sequence[Utterance], learned_speakers: Container[int], max_tokens: int
+        self,
+        utterances: Sequence[Utterance],
+        learned_speakers: Container[int],
+        max_tokens: int,
+        persona: Sequence[str] = (),
     ) -> TrainingExample:
-        """See `Dialect.example`."""
+        """See `Dialect.example`: the first turn is never learned."""
         ids: list[int] = []
         labels: list[int] = []
         for number, utterance in enumerate(utterances):
@@ -61,6 +72,4 @@ class DialoGPT:
         return TrainingExample(tuple(ids), tuple(labels))
 
     def _turn(self, utterance: Utterance) -> list[int]:
-        # One line: a line break could look like the layout of a dialect that writes one turn a line.
-        line = " ".join(utterance.text.splitlines())
-        return [*encode_text(self._tokenizer, line, self.control_ids), self._end]
+        return [*self._tokenizer.encode(utterance.text), self._end]

@@ -1,15 +1,18 @@
 """The dialects by name."""
 
-from tokenizers import Tokenizer
+from collections.abc import Callable
 
 from bot.generator.dialects.base import Dialect
 from bot.generator.dialects.dialogpt import DialoGPT
 from bot.generator.errors import CheckpointError
+from bot.generator.tokenization.base import TextTokenizer
 
-DIALECTS = {DialoGPT.name: DialoGPT}
+DIALECTS: dict[str, Callable[[TextTokenizer], Dialect]] = {
+    DialoGPT.name: DialoGPT,
+}
 
 
-def dialect_named(name: str, tokenizer: Tokenizer) -> Dialect:
+def dialect_named(name: str, tokenizer: TextTokenizer) -> Dialect:
     """The dialect of that name over a tokenizer. Raises CheckpointError for an unknown one."""
     try:
         family = DIALECTS[name]

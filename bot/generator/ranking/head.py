@@ -1,16 +1,16 @@
 """A DialogRPT head: one number from the hidden state of the reply's last token (Gao et al. 2020, arXiv:2009.06978)."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from transformers import GPT2ForSequenceClassification
 
-from bot.generator.checkpoints import read_config, revision_of
+from bot.generator.checkpoints import revision_of
 from bot.generator.dialects.base import Utterance
 from bot.generator.dialects.dialogpt import DialoGPT
 from bot.generator.errors import CheckpointError
+from bot.generator.formats.base import Checkpoint
 from bot.generator.loading import (
     embedding_rows,
     is_out_of_memory,
@@ -21,7 +21,6 @@ from bot.generator.loading import (
     weights_of,
 )
 from bot.generator.ranking.base import Pair
-from bot.generator.tokenization import load_tokenizer
 
 ROWS = 32
 
@@ -38,17 +37,18 @@ class Head:
         self._limit: int = model.config.n_positions
 
     @classmethod
-    def load(cls, directory: Path, *, name: str, device: str, dtype: str) -> "Head":
-        """From a model directory. Raises CheckpointError."""
-        read_config(directory)
-        dialect = DialoGPT(load_tokenizer(directory))
+    def load(cls, checkpoint: Checkpoint, *, name: str, device: str, dtype: str) -> "Head":
+        """From a checkpoint. Raises CheckpointError."""
+        dialect = DialoGPT(checkpoint.read_tokenizer())
         place = pick_device(device)
-        model = load_model(GPT2ForSequenceClassification, directory, place, pick_dtype(dtype, place))
+        model = load_model(GPT2ForSequenceClassification, checkpoint, place, pick_dtype(dtype, place))
         if model.num_labels != 1:
-            raise CheckpointError(f"{directory}: this head has {model.num_labels} outputs; a ranker has one.")
+            raise CheckpointError(f"{checkpoint.path}: this head has {model.num_labels} outputs; a ranker has one.")
         if embedding_rows(model) < dialect.vocabulary_size:
-            raise CheckpointError(f"{directory}: the tokenizer knows more tokens than the model. Copy the right one.")
-        return cls(model, dialect, name, revision_of(directory))
+            raise CheckpointError(
+                f"{checkpoint.path}: the tokenizer knows more tokens than the model. Copy the right one."
+            )
+        return cls(model, dialect, name, revision_of(checkpoint.files))
 
     def score(self, pairs: Sequence[Pair]) -> list[float]:
         """See `Ranker.score`."""

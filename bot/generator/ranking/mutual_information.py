@@ -5,20 +5,19 @@ none at all was said to the point. Needs no training: any generator is such a ra
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import GPT2LMHeadModel
 
-from bot.generator.checkpoints import read_config, revision_of
+from bot.generator.checkpoints import revision_of
 from bot.generator.dialects.base import BOT, Utterance
 from bot.generator.dialects.dialogpt import DialoGPT
 from bot.generator.errors import CheckpointError
+from bot.generator.formats.base import Checkpoint
 from bot.generator.loading import embedding_rows, load_model, pick_device, pick_dtype, threads_for, weights_of
 from bot.generator.ranking.base import Pair
-from bot.generator.tokenization import load_tokenizer
 
 ROWS = 32
 
@@ -40,15 +39,16 @@ class MutualInformation:
         self._end = min(dialect.stop_ids)
 
     @classmethod
-    def load(cls, directory: Path, *, name: str, device: str, dtype: str) -> "MutualInformation":
-        """From a generator's directory. Raises CheckpointError."""
-        read_config(directory)
-        dialect = DialoGPT(load_tokenizer(directory))
+    def load(cls, checkpoint: Checkpoint, *, name: str, device: str, dtype: str) -> "MutualInformation":
+        """From a generator. Raises CheckpointError."""
+        dialect = DialoGPT(checkpoint.read_tokenizer())
         place = pick_device(device)
-        model = load_model(GPT2LMHeadModel, directory, place, pick_dtype(dtype, place))
+        model = load_model(GPT2LMHeadModel, checkpoint, place, pick_dtype(dtype, place))
         if embedding_rows(model) < dialect.vocabulary_size:
-            raise CheckpointError(f"{directory}: the tokenizer knows more tokens than the model. Copy the right one.")
-        return cls(model, dialect, name, revision_of(directory))
+            raise CheckpointError(
+                f"{checkpoint.path}: the tokenizer knows more tokens than the model. Copy the right one."
+            )
+        return cls(model, dialect, name, revision_of(checkpoint.files))
 
     def score(self, pairs: Sequence[Pair]) -> list[float]:
         """See `Ranker.score`."""

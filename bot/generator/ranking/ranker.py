@@ -1,6 +1,6 @@
 """Loads rankers. Imports torch only when one is loaded."""
 
-from bot.generator.checkpoints import locate
+from bot.generator.formats.registry import open_checkpoint
 from bot.generator.ranking.base import Ranker
 
 MUTUAL_INFORMATION = "mutual_information"
@@ -15,8 +15,8 @@ def load_ranker(checkpoint: str, *, name: str, device: str = "auto", dtype: str 
     if name == MUTUAL_INFORMATION:
         from bot.generator.ranking.mutual_information import MutualInformation
 
-        return MutualInformation.load(locate(checkpoint, starter="generator"), name=name, device=device, dtype=dtype)
-    directory = locate(checkpoint, starter="ranker")
+        return MutualInformation.load(open_checkpoint(checkpoint), name=name, device=device, dtype=dtype)
+    found = open_checkpoint(checkpoint, starter="ranker")
     from bot.generator.ranking.head import Head
 
-    return Head.load(directory, name=name, device=device, dtype=dtype)
+    return Head.load(found, name=name, device=device, dtype=dtype)

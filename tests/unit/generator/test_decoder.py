@@ -15,7 +15,7 @@ from bot.generator.dialects.dialogpt import DialoGPT
 from bot.generator.engine import Generator, load_generator
 from bot.generator.errors import GenerationFailed
 from bot.generator.loading import threads_for
-from bot.generator.tokenization import load_tokenizer
+from bot.generator.tokenization.hub import load_tokenizer
 from tests.unit.generator.conftest import END, FIXTURES, POSITIONS, VOCABULARY, tiny_model
 
 PLAIN = Decoding(

@@ -12,7 +12,7 @@ from bot.generator.dialects.base import BOT, IGNORED, Utterance
 from bot.generator.dialects.dialogpt import DialoGPT
 from bot.generator.dialects.registry import dialect_named
 from bot.generator.errors import CheckpointError
-from bot.generator.tokenization import encode_text, load_tokenizer
+from bot.generator.tokenization.hub import load_tokenizer
 from bot.training.tokenizer import train_tokenizer
 from tests.unit.generator.conftest import END, FIXTURES
 

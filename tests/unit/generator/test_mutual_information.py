@@ -10,7 +10,7 @@ from bot.generator.dialects.base import Utterance
 from bot.generator.dialects.dialogpt import DialoGPT
 from bot.generator.ranking.base import Ranker
 from bot.generator.ranking.ranker import MUTUAL_INFORMATION, load_ranker
-from bot.generator.tokenization import load_tokenizer
+from bot.generator.tokenization.hub import load_tokenizer
 from tests.unit.generator.conftest import END, FIXTURES, tiny_model
 
 DIALECT = DialoGPT(load_tokenizer(FIXTURES / "dialogpt"))

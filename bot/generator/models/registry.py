@@ -1,0 +1,21 @@
+"""From a checkpoint to the network that its weights belong to."""
+
+import torch
+from transformers import GPT2LMHeadModel
+
+from bot.generator.errors import CheckpointError
+from bot.generator.formats.base import Architecture, Checkpoint, Role
+from bot.generator.loading import load_model
+from bot.generator.models.base import LanguageModel
+from bot.generator.models.causal import CausalModel
+
+
+def load_language_model(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> LanguageModel:
+    """Every weight comes from the checkpoint, or CheckpointError."""
+    if checkpoint.role is not Role.GENERATOR:
+        raise CheckpointError(
+            f"{checkpoint.path}: this is a {checkpoint.role}, it cannot write replies. Name a generator."
+        )
+    if checkpoint.architecture is Architecture.GPT2:
+        return CausalModel(load_model(GPT2LMHeadModel, checkpoint, device, dtype))
+    raise CheckpointError(f"{checkpoint.path}: there is no network for {checkpoint.architecture}.")

@@ -1,0 +1,91 @@
+"""Tokenizers that the `tokenizers` library reads, and the one safe way to encode what people wrote."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import AddedToken, Tokenizer
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+
+from bot.generator.errors import CheckpointError
+
+END_OF_TEXT = "<|endoftext|>"
+
+
+class HubTokenizer:
+    """A tokenizer of the `tokenizers` library. See `bot.generator.tokenization.base.TextTokenizer`."""
+
+    def __init__(self, backend: Tokenizer) -> None:
+        # Special tokens inside a text are text; nothing is cut, padded or added behind our back.
+        backend.encode_special_tokens = True
+        backend.no_truncation()
+        backend.no_padding()
+        self.backend = backend
+        self.size: int = backend.get_vocab_size(with_added_tokens=True)
+        # No added token is ever plain text in the families we know.
+        self.control_ids = frozenset(backend.get_added_tokens_decoder())
+
+    def id_of(self, token: str) -> int | None:
+        """See `TextTokenizer.id_of`."""
+        found = self.backend.token_to_id(token)
+        return None if found is None else int(found)
+
+    def encode(self, text: str) -> list[int]:
+        """See `TextTokenizer.encode`.
+
+        The library splits special tokens already, but it misses added tokens that are not marked special and names
+        that normalisation produces. So the ids are checked, and around a control id the text is encoded in pieces.
+        """
+        encoding = self.backend.encode(text, add_special_tokens=False)
+        for token_id, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
+            if token_id in self.control_ids:
+                # Cutting after the name's first character breaks it; a name of one character is dropped.
+                cut = start + 1 if end - start > 1 else start
+                rest = cut if end - start > 1 else max(end, start + 1)
+                return [*self.encode(text[:cut]), *self.encode(text[rest:])]
+        return list(encoding.ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """See `TextTokenizer.decode`."""
+        text = self.backend.decode([i for i in ids if i not in self.control_ids], skip_special_tokens=False)
+        return str(text)
+
+    def save(self, directory: Path) -> None:
+        """Write `tokenizer.json`, which both this project and transformers read."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self.backend.save(str(directory / "tokenizer.json"))
+
+
+def load_tokenizer(directory: Path) -> HubTokenizer:
+    """Read `tokenizer.json`, or GPT-2's older pair `vocab.json` and `merges.txt`. Raises CheckpointError."""
+    whole = directory / "tokenizer.json"
+    vocabulary, merges = directory / "vocab.json", directory / "merges.txt"
+    try:
+        if whole.is_file():
+            return HubTokenizer(Tokenizer.from_file(str(whole)))
+        if vocabulary.is_file() and merges.is_file():
+            return HubTokenizer(_from_vocabulary(vocabulary, merges))
+    except Exception as error:  # the tokenizers library raises bare Exception for a file it cannot read
+        raise CheckpointError(f"{directory}: the tokenizer files cannot be read ({error}). Copy them again.") from error
+    raise CheckpointError(
+        f"{directory}: there is no tokenizer. A checkpoint needs tokenizer.json, or vocab.json and merges.txt."
+    )
+
+
+def _from_vocabulary(vocabulary: Path, merges: Path) -> Tokenizer:
+    tokenizer = Tokenizer(BPE.from_file(str(vocabulary), str(merges)))
+    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = ByteLevelDecoder()
+    known = json.loads(vocabulary.read_text(encoding="utf-8"))
+    if END_OF_TEXT in known:
+        tokenizer.add_special_tokens([AddedToken(END_OF_TEXT, special=True, normalized=False)])
+    added = vocabulary.with_name("added_tokens.json")
+    if added.is_file():
+        names = json.loads(added.read_text(encoding="utf-8"))
+        for name, token_id in sorted(names.items(), key=lambda pair: int(pair[1])):
+            tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False)])
+            if tokenizer.token_to_id(name) != token_id:
+                raise ValueError(f"{added.name} gives {name} the id {token_id}, the vocabulary leads to another one")
+    return tokenizer

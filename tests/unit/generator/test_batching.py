@@ -21,8 +21,10 @@ class CountingEngine:
     """Answers with the request's first id; records its batches; can be held."""
 
     revision = "test"
-    context_limit = 100
     dialect: Dialect
+
+    def context_budget(self, reply_tokens: int) -> int:
+        return 100 - reply_tokens
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []

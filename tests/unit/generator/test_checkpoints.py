@@ -11,7 +11,7 @@ import huggingface_hub
 import pytest
 import torch
 
-from bot.generator.checkpoints import locate, revision_of
+from bot.generator.checkpoints import files_of, locate, revision_of
 from bot.generator.engine import load_generator
 from bot.generator.errors import CheckpointError
 from tests.unit.generator.conftest import tiny_model, write_checkpoint
@@ -51,7 +51,7 @@ def checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> Path:
     [
         (lambda d: (d / "config.json").unlink(), r"no model directory.*config\.json"),
         (lambda d: (d / "config.json").write_text("{"), r"config\.json: cannot be read as JSON"),
-        (lambda d: (d / "config.json").write_text("[1]"), "model_type is None"),
+        (lambda d: (d / "config.json").write_text("[1]"), "this is a list or a value"),
         (another_family, "model_type is 'llama'"),
         (lambda d: (d / "model.safetensors").unlink(), "holds no weights"),
         (lambda d: shorten(d / "model.safetensors"), "weights cannot be loaded"),
@@ -73,14 +73,14 @@ def test_a_damaged_checkpoint_says_what_is_wrong(checkpoint: Path, damage: Damag
 
 @pytest.mark.parametrize("name", ["/no/such/place", "./nowhere", "nowhere", "a/b/c", "..", ""])
 def test_a_name_that_means_nothing_is_explained(name: str) -> None:
-    with pytest.raises(CheckpointError, match=r"no such directory|no model directory"):
+    with pytest.raises(CheckpointError, match=r"no such file or directory|no model directory"):
         load_generator(name)
 
 
 def test_a_file_is_no_checkpoint(tmp_path: Path) -> None:
-    (tmp_path / "model.bin").write_bytes(b"1234")
-    with pytest.raises(CheckpointError, match="is no directory"):
-        load_generator(str(tmp_path / "model.bin"))
+    (tmp_path / "notes.txt").write_bytes(b"1234")
+    with pytest.raises(CheckpointError, match=r"notes\.txt is no checkpoint that can be read"):
+        load_generator(str(tmp_path / "notes.txt"))
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_wrong_settings_name_the_choices(checkpoint: Path, options: dict[str, st
 def test_pickled_weights_load_as_weights(checkpoint: Path) -> None:
     (checkpoint / "model.safetensors").unlink()
     torch.save(tiny_model().state_dict(), checkpoint / "pytorch_model.bin")
-    assert load_generator(str(checkpoint)).context_limit == 64
+    assert load_generator(str(checkpoint)).context_budget(4) == 60
 
 
 class Payload:
@@ -136,13 +136,13 @@ def test_remote_code_is_never_taken(checkpoint: Path, tmp_path: Path) -> None:
 
 
 def test_a_revision_names_exactly_these_files(checkpoint: Path) -> None:
-    first = revision_of(checkpoint)
+    first = revision_of(files_of(checkpoint))
     assert load_generator(str(checkpoint)).revision == first
     assert len(first) == 12
     (checkpoint / "notes.txt").write_text("does not belong to the model")
-    assert revision_of(checkpoint) == first
+    assert revision_of(files_of(checkpoint)) == first
     write_checkpoint(checkpoint, tiny_model(seed=1))
-    assert revision_of(checkpoint) != first
+    assert revision_of(files_of(checkpoint)) != first
 
 
 @pytest.fixture

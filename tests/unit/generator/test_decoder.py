@@ -15,6 +15,7 @@ from bot.generator.dialects.dialogpt import DialoGPT
 from bot.generator.engine import Generator, load_generator
 from bot.generator.errors import GenerationFailed
 from bot.generator.loading import threads_for
+from bot.generator.models.causal import CausalModel
 from bot.generator.tokenization.hub import load_tokenizer
 from tests.unit.generator.conftest import END, FIXTURES, POSITIONS, VOCABULARY, tiny_model
 
@@ -33,7 +34,7 @@ CONTEXTS = [(5, 6, END), (70, END), (9, 10, 11, END, 12, 13, END, 300, 301, 302,
 
 
 def decoder(model: GPT2LMHeadModel | None = None) -> Decoder:
-    return Decoder(model or tiny_model(), DialoGPT(load_tokenizer(FIXTURES / "dialogpt")), "test")
+    return Decoder(CausalModel(model or tiny_model()), DialoGPT(load_tokenizer(FIXTURES / "dialogpt")), "test")
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,7 @@ def test_greedy_with_a_least_length_equals_transformers(minimum: int) -> None:
     model.generation_config.eos_token_id = stop = oracle(CONTEXTS[0], model)[4]
     dialect = DialoGPT(load_tokenizer(FIXTURES / "dialogpt"))
     dialect.stop_ids = frozenset({stop})
-    candidate = Decoder(model, dialect, "test").generate(
+    candidate = Decoder(CausalModel(model), dialect, "test").generate(
         requests(PLAIN.model_copy(update={"min_new_tokens": minimum}), CONTEXTS[:1])
     )[0][0]
     expected = oracle(CONTEXTS[0], model, min_new_tokens=minimum)
@@ -220,7 +221,7 @@ def test_no_memory_for_a_single_row_names_the_remedy() -> None:
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
     engine = small_memory(0)
-    engine._model.message = "index out of range"  # type: ignore[assignment]
+    engine.model.network.message = "index out of range"  # type: ignore[attr-defined]
     with pytest.raises(RuntimeError, match="index out of range"):
         engine.generate(requests(PLAIN))
 

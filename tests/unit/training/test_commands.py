@@ -60,7 +60,7 @@ def test_a_ranker_grows_from_the_generator(trained: Path, tmp_path: Path) -> Non
     [
         ([], "either --from-scratch with a size, or --checkpoint"),
         (["--from-scratch", "--checkpoint", "starter"], "either --from-scratch with a size, or --checkpoint"),
-        (["--checkpoint", "/no/such/model"], "no such directory"),
+        (["--checkpoint", "/no/such/model"], "no such file or directory"),
         (["--from-scratch", "--corpus", "reddit=1"], "no corpus 'reddit'"),
         (["--from-scratch", "--corpus", "everyday=many"], "'many' is no number"),
         (["--from-scratch", "--corpus", "chatterbot=0"], "nothing to train on"),

@@ -9,13 +9,13 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from bot.generator.dialects.base import BOT, IGNORED
 from bot.generator.dialects.dialogpt import DialoGPT
+from bot.generator.tokenization.hub import HubTokenizer
 from bot.training.corpora.dialogue import Dialogue
 from bot.training.corpora.registry import CORPORA
 from bot.training.examples import Batches, EncodedDialogue, Share, encode_dialogues, training_examples, utterances_of
 from bot.training.tokenizer import train_tokenizer
 
-TOKENIZER = train_tokenizer(["hello there, how are you today?", "i am fine"] * 5, 280)
-DIALECT = DialoGPT(TOKENIZER)
+DIALECT = DialoGPT(HubTokenizer(train_tokenizer(["hello there, how are you today?", "i am fine"] * 5, 280)))
 
 
 def examples(count: int, seed: int = 0) -> list[EncodedDialogue]:
@@ -65,14 +65,14 @@ def test_a_dialogue_with_nothing_to_learn_is_left_out() -> None:
     encoded = encode_dialogues(DIALECT, dialogues, CORPORA["everyday"], 100, random.Random(0))
     assert len(encoded) == 1
     learned = encoded[0].labels[encoded[0].labels != IGNORED].tolist()
-    assert DIALECT.decode(learned) == "i am fine"
+    assert DIALECT.decode(learned).strip() == "i am fine"
 
 
 def test_everyday_teaches_the_bots_side_alone_and_chatterbot_both() -> None:
     talk = [Dialogue(("hello", "i am fine", "how are you"), "test")]
     one = encode_dialogues(DIALECT, talk, CORPORA["everyday"], 100, random.Random(0))[0]
     both = encode_dialogues(DIALECT, talk, CORPORA["chatterbot"], 100, random.Random(0))[0]
-    assert DIALECT.decode(one.labels[one.labels != IGNORED].tolist()) == "i am fine"
+    assert DIALECT.decode(one.labels[one.labels != IGNORED].tolist()).strip() == "i am fine"
     assert DIALECT.decode(both.labels[both.labels != IGNORED].tolist()).endswith("how are you")
 
 

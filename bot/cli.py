@@ -24,6 +24,7 @@ click.UsageError.exit_code = int(Exit.USAGE)
 _ELSEWHERE = {
     "bench": "bot.bench",
     "evaluate": "bot.training.commands",
+    "model": "bot.model_commands",
     "train": "bot.training.commands",
     "train-ranker": "bot.training.commands",
 }

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bot.config import History, Persona
+from bot.config import Persona
 from bot.generator.dialects.base import Utterance
 from storage.records import Line
 
@@ -12,30 +12,36 @@ from storage.records import Line
 class Context:
     """What one reply is written from.
 
-    `utterances` oldest first, the last one being what is to be answered; `said` is the text of the turn itself;
-    `earlier_replies` what the bot said before, newest last.
+    `utterances` oldest first, the last one being what is to be answered; `persona` are sentences about the bot, for
+    the models that read them; `said` is the text of the turn itself; `earlier_replies` what the bot said before,
+    newest last.
     """
 
     utterances: Sequence[Utterance]
+    persona: Sequence[str] = ()
     said: str
     earlier_replies: Sequence[str]
 
 
-def build_context(lines: Sequence[Line], persona: Persona, history: History) -> Context:
-    """Lines of one author in a row are one turn. People become ordinals by first appearance, the bot is 0: no
-    name ever reaches the model. Old turns beyond `history.turns` are left out; the token budget is the
-    dialect's to keep."""
+def build_context(lines: Sequence[Line], persona: Persona, most_turns: int) -> Context:
+    """Lines of one author in a row are one turn, and a line break within is a space: models know talk as lines.
+
+    People become ordinals by first appearance, the bot is 0: no name of theirs ever reaches the model. Old turns
+    beyond `most_turns` are left out; the token budget is the dialect's to keep.
+    """
     ordinals: dict[str | None, int] = {None: 0}
     turns: list[Utterance] = []
     for line in lines:
         speaker = ordinals.setdefault(line.author_id, len(ordinals))
+        text = " ".join(line.text.splitlines())
         if turns and turns[-1].speaker == speaker:
-            turns[-1] = Utterance(speaker, f"{turns[-1].text} {line.text}")
+            turns[-1] = Utterance(speaker, f"{turns[-1].text} {text}")
         else:
-            turns.append(Utterance(speaker, line.text))
+            turns.append(Utterance(speaker, text))
     opening = [Utterance((place + 1) % 2, text) for place, text in enumerate(persona.opening)]
     return Context(
-        utterances=[*opening, *turns[-history.turns :]],
+        utterances=[*opening, *turns[-most_turns:]],
+        persona=[f"My name is {persona.name}.", *persona.facts],
         said=" ".join(line.text for line in lines if line.in_turn),
         earlier_replies=[line.text for line in lines if line.author_id is None],
     )

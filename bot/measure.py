@@ -273,10 +273,12 @@ def _message(message_id: str, number: int) -> IncomingMessage:
 async def measure_model(config: Config, chats: Sequence[int], repeats: int) -> dict[int, float]:
     """Median seconds for one round of answers (generated and ranked) at each number of simultaneous chats."""
     models = await asyncio.to_thread(Models.load, config)
-    settings = config.for_channel(Channel(platform="terminal", address="bench", kind=ChannelKind.PRIVATE))
+    settings = models.settled(
+        config.for_channel(Channel(platform="terminal", address="bench", kind=ChannelKind.PRIVATE))
+    )
     moderator = Moderators().of(settings)
     ports = Ports(
-        encode=lambda context: models.encode(context, settings.history.tokens, settings.decoding.max_new_tokens),
+        encode=lambda context: models.encode(context, settings),
         generate=models.generate,
         score=models.score,
     )

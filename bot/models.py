@@ -6,7 +6,7 @@ The door between plain asyncio and the generator package; importing this module 
 import logging
 from collections.abc import Sequence
 
-from bot.config import Config, RankerHead
+from bot.config import ChannelSettings, Config, RankerHead
 from bot.context import Context
 from bot.generator.batching import Batcher
 from bot.generator.candidates import Candidate, GenerationRequest
@@ -16,6 +16,12 @@ from bot.generator.ranking.base import Ranker
 from bot.generator.ranking.ranker import load_ranker
 
 log = logging.getLogger(__name__)
+
+TURNS = 8
+"""Turns that are read where neither config.yaml nor the checkpoint's own chat program sets a limit."""
+
+_ROOM = 48
+"""Tokens kept free for a reply; a reply that may be longer takes them where the context leaves them."""
 
 
 class Models:
@@ -41,10 +47,23 @@ class Models:
     def ranker_revisions(self) -> dict[str, str]:
         return {name: ranker.revision for (name, _), ranker in self._rankers.items() if ranker is not None}
 
-    def encode(self, context: Context, max_tokens: int, max_new_tokens: int) -> tuple[int, ...]:
+    def settled(self, settings: ChannelSettings) -> ChannelSettings:
+        """The settings, with what they leave to the model filled in."""
+        decoding = settings.decoding.over(self.generator.dialect.habits.decoding)
+        return settings if decoding is settings.decoding else settings.model_copy(update={"decoding": decoding})
+
+    def most_turns(self, settings: ChannelSettings) -> int:
+        """How many turns of a talk are read."""
+        return settings.history.turns or self.generator.dialect.habits.turns or TURNS
+
+    def encode(self, context: Context, settings: ChannelSettings) -> tuple[int, ...]:
         """The context as token ids, within the budget and with room for the reply."""
-        budget = max(1, min(max_tokens, self.generator.context_budget(max_new_tokens)))
-        return tuple(self.generator.dialect.encode(context.utterances, budget))
+        decoding = settings.decoding
+        room = min(decoding.max_new_tokens, _ROOM)
+        budget = min(settings.history.tokens, self.generator.context_budget(room))
+        if decoding.max_length:
+            budget = min(budget, decoding.max_length - min(room, decoding.max_length // 2))
+        return tuple(self.generator.dialect.encode(context.utterances, max(1, budget), context.persona))
 
     async def generate(self, request: GenerationRequest) -> Sequence[Candidate]:
         return await self.batcher.generate(request)

@@ -148,8 +148,10 @@ class Worker:
     async def _compose(self, turn: LeasedTurn) -> FinishedTurn:
         config = self._live.current()
         settings = config.for_channel(turn.channel, persona=turn.channel_persona)
-        lines = await self._store.read(turns.transcript, turn, 4 * settings.history.turns)
-        context = build_context(lines, settings.persona, settings.history)
+        settings = self._models.settled(settings)
+        most_turns = self._models.most_turns(settings)
+        lines = await self._store.read(turns.transcript, turn, 4 * most_turns)
+        context = build_context(lines, settings.persona, most_turns)
         if not context.said:
             return FinishedTurn(text=None, reason="nothing left to answer", composition=None)
         composed = await compose_reply(
@@ -167,9 +169,7 @@ class Worker:
 
     def _ports(self, settings: ChannelSettings) -> Ports:
         return Ports(
-            encode=lambda context: self._models.encode(
-                context, settings.history.tokens, settings.decoding.max_new_tokens
-            ),
+            encode=lambda context: self._models.encode(context, settings),
             generate=self._models.generate,
             score=self._models.score,
         )

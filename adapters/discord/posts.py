@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import Any
 
 import discord
 from aiohttp import ClientConnectorError
@@ -83,7 +84,7 @@ async def read_refusal(error: discord.HTTPException) -> PostError:
 
 async def read_retry_after(error: discord.HTTPException) -> timedelta | None:
     """The wait that a 429 asks for: in its body, else in its header (Cloudflare's has no JSON)."""
-    response = error.response
+    response: Any = error.response  # its type depends on which libraries are installed
     wish: object = response.headers.get("Retry-After")
     body = await json_or_text(response)  # read already, and kept
     if isinstance(body, dict):

@@ -91,9 +91,9 @@ def merged(model: SomeModel, changes: Mapping[str, Any]) -> SomeModel:
 
 
 def _overlaid(model: BaseModel, changes: Mapping[str, Any]) -> dict[str, Any]:
-    values: dict[str, Any] = {name: getattr(model, name) for name in type(model).model_fields}
+    values: dict[str, Any] = {name: getattr(model, name) for name in model.model_fields_set}
     for name, change in changes.items():
-        current = values.get(name)
+        current = getattr(model, name, None)
         if isinstance(current, BaseModel) and isinstance(change, Mapping):
             values[name] = _overlaid(current, change)
         else:

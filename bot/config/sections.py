@@ -273,7 +273,12 @@ class Moderation(ModerationSettings, Section):
 class History(Section):
     """What the bot remembers while it talks."""
 
-    turns: int = Field(default=8, ge=1, le=100, description="Most turns that the model reads.")
+    turns: int | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        description="Most turns that the model reads; left out: as many as the checkpoint's own chat program, or 8.",
+    )
     tokens: int = Field(
         default=256, ge=16, le=4096, description="Most tokens that the model reads; the oldest turns go first."
     )

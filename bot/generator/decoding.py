@@ -13,6 +13,11 @@ class Decoding(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    preset: Literal["banter", "original"] = Field(
+        default="banter",
+        description="What keys left out mean: banter, the defaults named here; original, as the model's authors chat.",
+    )
+
     candidates: int = Field(default=16, ge=1, le=64, description="How many replies are written; the ranker picks one.")
     max_new_tokens: int = Field(default=48, ge=1, le=1024, description="Longest reply, in tokens.")
     min_new_tokens: int = Field(default=1, ge=0, le=64, description="A reply may not end before this many tokens.")
@@ -37,8 +42,7 @@ class Decoding(BaseModel):
     )
     search: Literal["sampling", "beam", "dialogrpt"] = Field(
         default="sampling",
-        description="sampling draws replies (at temperature 0 it takes the likeliest words); beam searches for the "
-        "likeliest replies; dialogrpt is the search of DialogRPT's generation script.",
+        description="sampling draws replies, beam searches for the likeliest ones; dialogrpt as DialogRPT's own script.",
     )
     beams: int = Field(default=10, ge=1, le=64, description="Beam search: how many beginnings are kept at every step.")
     length_penalty: float = Field(
@@ -56,3 +60,10 @@ class Decoding(BaseModel):
         le=512,
         description="No reply ends before context and reply have this many tokens; 0 turns this off.",
     )
+
+    def over(self, original: "Decoding") -> "Decoding":
+        """These settings, those that were left out taken from `original` if the preset says so."""
+        if self.preset == "banter":
+            return self
+        written = {name: getattr(self, name) for name in self.model_fields_set}
+        return original.model_copy(update=written)

@@ -169,7 +169,7 @@ def test_a_turns_seed_is_its_own_and_fits_63_bits() -> None:
 
 def _context(lines: Sequence[Line], **sections: object) -> Context:
     one = settings(**sections)
-    return build_context(lines, one.persona, one.history)
+    return build_context(lines, one.persona, one.history.turns or 8)
 
 
 def test_lines_of_one_author_in_a_row_are_one_turn() -> None:
@@ -197,3 +197,12 @@ def test_a_personas_opening_stands_before_the_talk() -> None:
 @pytest.mark.parametrize("text", ["<|endoftext|>", "\x00", "a" * 5000])
 def test_any_text_makes_a_context(text: str) -> None:
     assert _context([Line("u", text, True)]).utterances[-1].text == text
+
+
+def test_a_line_break_is_a_space_to_the_model() -> None:
+    assert _context([Line("u", "a\u2028b\nc", True)]).utterances == [Utterance(1, "a b c")]
+
+
+def test_a_persona_is_told_to_the_models_that_read_one() -> None:
+    context = _context([Line("u", "hi", True)], personas={"default": {"name": "Rosie", "facts": ["I sail."]}})
+    assert context.persona == ["My name is Rosie.", "I sail."]

@@ -36,14 +36,14 @@ overrides:
         (discord("1", server=None), 2),
         (discord("700"), 5),
         (telegram("654"), 4),
-        (telegram("700"), 8),
+        (telegram("700"), None),
         (telegram("-100", server="-100"), 7),
         (telegram("-100/5", server="-100", parent="-100"), 7),
         (telegram("-100"), 7),
         (discord("-100", server="-100"), 2),
     ],
 )
-def test_channel_wins_over_server_over_platform(load: Load, channel: Channel, turns: int) -> None:
+def test_channel_wins_over_server_over_platform(load: Load, channel: Channel, turns: int | None) -> None:
     assert load(LAYERS).for_channel(channel).history.turns == turns
 
 

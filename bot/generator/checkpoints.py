@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from bot.generator.damage import reported
 from bot.generator.errors import CheckpointError
 
 STARTER = Path(__file__).parents[1] / "starter"
@@ -24,9 +25,14 @@ def locate(checkpoint: str, starter: str) -> Path:
     """
     if checkpoint == "starter":
         return STARTER / starter
-    path = Path(checkpoint).expanduser()
-    if path.exists():
-        return path
+    with reported(checkpoint):
+        path = Path(checkpoint).expanduser()
+        if path.exists():
+            return path
+        if path.is_symlink():
+            raise CheckpointError(
+                f"{checkpoint}: this is a link that leads nowhere. Name the file or directory itself."
+            )
     if _HUB_ID.fullmatch(checkpoint):
         return _fetched(checkpoint)
     raise CheckpointError(
@@ -36,10 +42,14 @@ def locate(checkpoint: str, starter: str) -> Path:
 
 def read_config(directory: Path) -> dict[str, Any]:
     """The checkpoint's config.json. Raises CheckpointError."""
-    file = directory / "config.json"
+    return read_object(directory / "config.json")
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """A JSON file that holds an object, as every configuration does. Raises CheckpointError."""
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file}: cannot be read as JSON ({error}). Copy the file again.") from error
     if not isinstance(config, dict):
         raise CheckpointError(f"{file}: this is a list or a value; a configuration is an object. Copy the file again.")
@@ -56,7 +66,7 @@ def revision_of(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.name.encode())
-        with file.open("rb") as stream:
+        with reported(file), file.open("rb") as stream:
             while chunk := stream.read(_CHUNK_BYTES):
                 digest.update(chunk)
     return digest.hexdigest()[:12]

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from transformers.utils import logging as _transformers_logging
 
 from bot.generator.checkpoints import has_safetensors
+from bot.generator.damage import first_line, reported
 from bot.generator.errors import CheckpointError
 from bot.generator.formats.base import Checkpoint
 
@@ -52,22 +53,37 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def load_model(family: type[Model], checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Model:
-    """Every weight comes from the files, or CheckpointError. Pickled files are read as weights only."""
-    model = (
-        _from_directory(family, checkpoint.path, dtype)
-        if checkpoint.read_weights is None
-        else _from_weights(family, checkpoint, checkpoint.read_weights())
-    )
-    place: Any = model
-    ready: Model = place.to(device=device, dtype=dtype).eval()
+    """Every weight comes from the files and is a number, or CheckpointError. Pickled files are read as weights only."""
+    with reported(checkpoint.path), _quiet():
+        model = (
+            _from_directory(family, checkpoint.path, dtype)
+            if checkpoint.read_weights is None
+            else _from_weights(family, checkpoint, checkpoint.read_weights(), dtype)
+        )
+        place: Any = model
+        ready: Model = place.to(device=device, dtype=dtype).eval()
+    check_numbers(ready, checkpoint)
     return ready
 
 
-def _from_weights(family: type[Model], checkpoint: Checkpoint, weights: dict[str, torch.Tensor]) -> Model:
+def check_numbers(network: torch.nn.Module, checkpoint: Checkpoint) -> None:
+    """Raises CheckpointError for weights that are infinite or no numbers: every reply would come to nothing."""
+    for name, parameter in network.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise CheckpointError(
+                f"{checkpoint.path}: {name} holds values that are no finite numbers in {parameter.dtype}. If the file "
+                "is in another format, set model.dtype to float32; otherwise its training failed: use another one."
+            )
+
+
+def _from_weights(
+    family: type[Model], checkpoint: Checkpoint, weights: dict[str, torch.Tensor], dtype: torch.dtype
+) -> Model:
     make_config: Any = family.config_class
     make_model: Any = family
-    model: Model = make_model(make_config(**checkpoint.config))
-    expected = model.state_dict()
+    config = make_config(**checkpoint.config)
+    with torch.device("meta"):  # shapes alone: sizes that do not belong to the file may be beyond all memory
+        expected = make_model(config).state_dict()
     wrong = [
         f"{name} is {tuple(weights[name].shape)}, config.json says {tuple(value.shape)}"
         for name, value in expected.items()
@@ -82,14 +98,12 @@ def _from_weights(family: type[Model], checkpoint: Checkpoint, weights: dict[str
             f"({len(wrong) + len(missing) + len(unknown)} differences, first: {first}). "
             "Put the config.json beside the file that belongs to it."
         )
-    model.load_state_dict(weights)
+    load: Any = family.from_pretrained  # unlike the class itself, it draws no random weights that are overwritten
+    model: Model = load(None, config=config, state_dict=weights, dtype=dtype)
     return model
 
 
 def _from_directory(family: type[Model], directory: Path, dtype: torch.dtype) -> Model:
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
     try:
         load: Any = family.from_pretrained
         model, report = load(
@@ -102,12 +116,9 @@ def _from_directory(family: type[Model], directory: Path, dtype: torch.dtype) ->
             output_loading_info=True,
         )
     except Exception as error:  # a damaged file fails in any layer, and each has its own class of error
-        reason = str(error).strip().split("\n")[0][:300]
         raise CheckpointError(
-            f"{directory}: the weights cannot be loaded ({reason}). Copy the checkpoint again."
+            f"{directory}: the weights cannot be loaded ({first_line(error)}). Copy the checkpoint again."
         ) from error
-    finally:
-        transformers_logging.set_verbosity(verbosity)
     missing = sorted(report["missing_keys"])
     if missing:
         raise CheckpointError(
@@ -116,6 +127,18 @@ def _from_directory(family: type[Model], directory: Path, dtype: torch.dtype) ->
         )
     loaded: Model = model
     return loaded
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No warnings and no progress bars of the library: what matters is in our own messages."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
 
 
 def embedding_rows(model: PreTrainedModel) -> int:

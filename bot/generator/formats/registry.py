@@ -4,9 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bot.generator.checkpoints import locate
+from bot.generator.damage import kind_of, reported
 from bot.generator.errors import CheckpointError
 from bot.generator.formats import hub
 from bot.generator.formats.base import Checkpoint
+from bot.generator.formats.sizes import check_sizes
 
 FORMATS: tuple[Callable[[Path], Checkpoint | None], ...] = (hub.recognise,)
 
@@ -14,11 +16,14 @@ FORMATS: tuple[Callable[[Path], Checkpoint | None], ...] = (hub.recognise,)
 def open_checkpoint(checkpoint: str, *, starter: str = "generator") -> Checkpoint:
     """Find what a name stands for ("starter", a path, a hub id) and say what it is. Raises CheckpointError."""
     path = locate(checkpoint, starter=starter)
-    for recognise in FORMATS:
-        found = recognise(path)
-        if found is not None:
-            return found
+    with reported(path):
+        for recognise in FORMATS:
+            found = recognise(path)
+            if found is not None:
+                check_sizes(found)
+                return found
+        what = f"this is {kind_of(path)}" if path.is_file() else "there is no model in it"
     raise CheckpointError(
-        f"{checkpoint}: {path} is no checkpoint that can be read. Give a directory with config.json, weights and "
-        "tokenizer, or one of the files that docs/seed-systems.md names."
+        f"{path}: no checkpoint that can be read: {what}. Give a directory with config.json, weights and tokenizer, "
+        "or one of the files that docs/seed-systems.md names."
     )

@@ -79,7 +79,7 @@ def test_a_name_that_means_nothing_is_explained(name: str) -> None:
 
 def test_a_file_is_no_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_bytes(b"1234")
-    with pytest.raises(CheckpointError, match=r"notes\.txt is no checkpoint that can be read"):
+    with pytest.raises(CheckpointError, match=r"notes\.txt: no checkpoint that can be read: this is a text file"):
         load_generator(str(tmp_path / "notes.txt"))
 
 

@@ -65,5 +65,5 @@ class Decoding(BaseModel):
         """These settings, those that were left out taken from `original` if the preset says so."""
         if self.preset == "banter":
             return self
-        written = {name: getattr(self, name) for name in self.model_fields_set}
+        written = {name: getattr(self, name) for name in self.model_fields_set - {"preset"}}
         return original.model_copy(update=written)

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bot.generator.damage import kind_of
 from bot.generator.errors import CheckpointError
 
 _ZIP = b"PK\x03\x04"
 _PICKLE = b"\x80"
-_LFS_POINTER = b"version https://git-lfs"
 _NESTED = ("model_state_dict", "state_dict")
 _FOREIGN_CLASS = re.compile(r"GLOBAL ([\w.]+)")
 
@@ -35,7 +35,8 @@ _NUMBERS: list[Any] = [
 def read_state(path: Path) -> dict[str, Tensor]:
     """The tensors of a .pkl, .pth, .pt, .bin or .ckpt file by name, on the CPU, in the number format of the file.
 
-    A training checkpoint that holds the model's state among other things gives just that. Raises CheckpointError.
+    A training checkpoint that holds the model's state among other things gives just that. Raises CheckpointError, or
+    OSError for a file that cannot be opened.
     """
     _check_start(path)
     _check_archive(path)
@@ -49,18 +50,13 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _check_start(path: Path) -> None:
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(len(_LFS_POINTER))
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be opened ({error.strerror}). Check the path.") from error
-    if not start:
-        raise CheckpointError(f"{path}: the file is empty. Copy it again.")
-    if start == _LFS_POINTER:
-        raise CheckpointError(f"{path}: this is a Git LFS pointer, not the weights. Fetch them with: git lfs pull")
+    with path.open("rb") as stream:
+        start = stream.read(len(_ZIP))
     if not start.startswith((_ZIP, _PICKLE)):
-        raise CheckpointError(f"{path}: torch.save did not write this file, it is no pickle. Name the file of weights.")
-    if start.startswith(_ZIP) and not zipfile.is_zipfile(path):
+        raise CheckpointError(
+            f"{path}: this is {kind_of(path)}, and not what torch.save writes. Name the file of weights."
+        )
+    if start == _ZIP and not zipfile.is_zipfile(path):
         raise CheckpointError(f"{path}: the file is cut off or damaged, its end is missing. Copy it again.")
 
 

@@ -6,11 +6,14 @@ from pathlib import Path
 from bot.generator.checkpoints import locate
 from bot.generator.damage import kind_of, reported
 from bot.generator.errors import CheckpointError
-from bot.generator.formats import hub
+from bot.generator.formats import chitchat, hub, microsoft
 from bot.generator.formats.base import Checkpoint
 from bot.generator.formats.sizes import check_sizes
 
-FORMATS: tuple[Callable[[Path], Checkpoint | None], ...] = (hub.recognise,)
+FORMATS: tuple[Callable[[Path], Checkpoint | None], ...] = (
+    microsoft.recognise,
+    hub.recognise,
+)
 
 
 def open_checkpoint(checkpoint: str, *, starter: str = "generator") -> Checkpoint:

@@ -12,6 +12,7 @@ from bot.generator.formats.sizes import check_sizes
 
 FORMATS: tuple[Callable[[Path], Checkpoint | None], ...] = (
     microsoft.recognise,
+    chitchat.recognise,
     hub.recognise,
 )
 

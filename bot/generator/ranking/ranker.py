@@ -1,21 +1,30 @@
 """Loads rankers. Imports torch only when one is loaded."""
 
+from bot.generator.formats.chitchat import reverse_model
 from bot.generator.formats.registry import open_checkpoint
 from bot.generator.ranking.base import Ranker
 
 MUTUAL_INFORMATION = "mutual_information"
 """The ranker that every generator is: see `bot.generator.ranking.mutual_information`."""
 
+REVERSE = "reverse"
+"""The ranker that a model of reversed dialogues is: see `bot.generator.ranking.reverse`."""
+
 
 def load_ranker(checkpoint: str, *, name: str, device: str = "auto", dtype: str = "auto") -> Ranker:
     """Load a ranker from "starter", a directory, or a hub id. Raises CheckpointError.
 
-    The checkpoint is a GPT2ForSequenceClassification head; for the name `mutual_information` it is a generator.
+    The checkpoint is a GPT2ForSequenceClassification head; for the name `mutual_information` it is a generator,
+    for `reverse` a generator that was trained on reversed dialogues, or a GPT2-chitchat project that has one.
     """
     if name == MUTUAL_INFORMATION:
         from bot.generator.ranking.mutual_information import MutualInformation
 
         return MutualInformation.load(open_checkpoint(checkpoint), name=name, device=device, dtype=dtype)
+    if name == REVERSE:
+        from bot.generator.ranking.reverse import Reverse
+
+        return Reverse.load(open_checkpoint(reverse_model(checkpoint)), name=name, device=device, dtype=dtype)
     found = open_checkpoint(checkpoint, starter="ranker")
     from bot.generator.ranking.head import Head
 

@@ -1,6 +1,6 @@
 """Load a model class of transformers from a checkpoint, strictly and without running anybody's code."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ from bot.generator.checkpoints import has_safetensors
 from bot.generator.damage import first_line, reported
 from bot.generator.errors import CheckpointError
 from bot.generator.formats.base import Checkpoint
+from bot.generator.formats.stored import directory_weights, shapes_in
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -55,11 +56,13 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 def load_model(family: type[Model], checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Model:
     """Every weight comes from the files and is a number, or CheckpointError. Pickled files are read as weights only."""
     with reported(checkpoint.path), _quiet():
-        model = (
-            _from_directory(family, checkpoint.path, dtype)
-            if checkpoint.read_weights is None
-            else _from_weights(family, checkpoint, checkpoint.read_weights(), dtype)
-        )
+        if checkpoint.read_weights is None:
+            check_fit(family, checkpoint, shapes_in(directory_weights(checkpoint.path)))
+            model = _from_directory(family, checkpoint.path, dtype)
+        else:
+            weights = checkpoint.read_weights()
+            check_fit(family, checkpoint, {name: tuple(weight.shape) for name, weight in weights.items()})
+            model = _from_weights(family, checkpoint, weights, dtype)
         place: Any = model
         ready: Model = place.to(device=device, dtype=dtype).eval()
     check_numbers(ready, checkpoint)
@@ -76,57 +79,64 @@ def check_numbers(network: torch.nn.Module, checkpoint: Checkpoint) -> None:
             )
 
 
+def check_fit(family: type[Model], checkpoint: Checkpoint, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raises CheckpointError where names or shapes of the weights are not those of the network that is configured.
+
+    Nothing is loaded, nothing as large as the model is built: wrong sizes may be beyond all memory. In a directory of
+    the hub, weights that have no place are passed over, as transformers does.
+    """
+    make_config: Any = family.config_class
+    make_model: Any = family
+    with torch.device("meta"):
+        model = make_model(make_config(**checkpoint.config))
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    body = model.base_model_prefix  # a file of the bare body leaves it out
+    found = {
+        name if name in expected or f"{body}.{name}" not in expected else f"{body}.{name}": shape
+        for name, shape in shapes.items()
+    }
+    wrong = [
+        f"{name} is {found[name]}, config.json says {shape}"
+        for name, shape in expected.items()
+        if found.get(name, shape) != shape
+    ]
+    tied = set(model.all_tied_weights_keys)
+    missing = sorted(name for name in expected if name not in found and name not in tied)
+    unknown = sorted(name for name in found if name not in expected) if checkpoint.read_weights is not None else []
+    if wrong or missing or unknown:
+        first = wrong[0] if wrong else f"{missing[0]} is missing" if missing else f"{unknown[0]} has no place in it"
+        raise CheckpointError(
+            f"{checkpoint.path}: the weights do not fit a {family.__name__} of that config.json "
+            f"({len(wrong) + len(missing) + len(unknown)} differences, first: {first}). "
+            "Put the config.json beside the weights that belong to it."
+        )
+
+
 def _from_weights(
     family: type[Model], checkpoint: Checkpoint, weights: dict[str, torch.Tensor], dtype: torch.dtype
 ) -> Model:
     make_config: Any = family.config_class
-    make_model: Any = family
-    config = make_config(**checkpoint.config)
-    with torch.device("meta"):  # shapes alone: sizes that do not belong to the file may be beyond all memory
-        expected = make_model(config).state_dict()
-    wrong = [
-        f"{name} is {tuple(weights[name].shape)}, config.json says {tuple(value.shape)}"
-        for name, value in expected.items()
-        if name in weights and weights[name].shape != value.shape
-    ]
-    missing = sorted(name for name in expected if name not in weights)
-    unknown = sorted(name for name in weights if name not in expected)
-    if wrong or missing or unknown:
-        first = wrong[0] if wrong else f"{missing[0]} is missing" if missing else f"{unknown[0]} has no place in it"
-        raise CheckpointError(
-            f"{checkpoint.path}: the weights do not fit a {family.__name__} "
-            f"({len(wrong) + len(missing) + len(unknown)} differences, first: {first}). "
-            "Put the config.json beside the file that belongs to it."
-        )
-    load: Any = family.from_pretrained  # unlike the class itself, it draws no random weights that are overwritten
-    model: Model = load(None, config=config, state_dict=weights, dtype=dtype)
+    load: Any = family.from_pretrained  # unlike the class itself, it draws no random weights to be overwritten
+    model: Model = load(None, config=make_config(**checkpoint.config), state_dict=weights, dtype=dtype)
     return model
 
 
 def _from_directory(family: type[Model], directory: Path, dtype: torch.dtype) -> Model:
     try:
         load: Any = family.from_pretrained
-        model, report = load(
+        model: Model = load(
             directory,
             dtype=dtype,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=has_safetensors(directory),
             weights_only=True,
-            output_loading_info=True,
         )
     except Exception as error:  # a damaged file fails in any layer, and each has its own class of error
         raise CheckpointError(
             f"{directory}: the weights cannot be loaded ({first_line(error)}). Copy the checkpoint again."
         ) from error
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise CheckpointError(
-            f"{directory}: this is no complete {family.__name__}: {len(missing)} weights are missing, "
-            f"first {missing[0]}. Use a checkpoint of that kind."
-        )
-    loaded: Model = model
-    return loaded
+    return model
 
 
 @contextmanager

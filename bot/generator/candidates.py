@@ -26,13 +26,14 @@ class Candidate:
 
     `token_ids` leave out the stop token. `log_prob` is the sum over the generated tokens, the stop token included,
     under the model's own distribution (natural logarithm; temperature, penalties and cuts do not enter).
-    `finished` says that the model ended the reply itself.
+    `finished` says that the model ended the reply itself. `score` is what a search ranked it by; None: it was drawn.
     """
 
     token_ids: tuple[int, ...]
     text: str
     log_prob: float
     finished: bool
+    score: float | None = None
 
     @property
     def mean_log_prob(self) -> float:

@@ -1,9 +1,11 @@
 """The built-in engine: one batched decode over all candidates of all requests, on any language model.
 
 A context is read once and its keys and values are repeated for its candidates. A row that ends leaves the batch.
+Requests that ask for a search are searched one after the other (`bot.generator.search`).
 """
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,31 +15,43 @@ from torch import Tensor
 from bot.generator import sampling
 from bot.generator.candidates import Candidate, GenerationRequest
 from bot.generator.checkpoints import revision_of
-from bot.generator.decoding import Decoding
-from bot.generator.dialects.base import Dialect, Manner
+from bot.generator.dialects.base import Dialect
 from bot.generator.dialects.registry import dialect_named
 from bot.generator.errors import CheckpointError, GenerationFailed
 from bot.generator.formats.base import Checkpoint
 from bot.generator.loading import is_out_of_memory, pick_device, pick_dtype, threads_for
 from bot.generator.models.base import LanguageModel, Prompt
 from bot.generator.models.registry import load_language_model
+from bot.generator.search.base import forbidden, penalised, said_before, unwanted_ids
+from bot.generator.search.beam import BeamTask, Hypothesis, beam_search
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class Row:
-    """One candidate while it is written."""
+    """One candidate while it is written.
+
+    `likeliest` rows take the best of what the filters left. Of the first `watched` steps, `survivors` tells what the
+    filters left: ids, likeliest first, and their probabilities. `stop` is the token that ended the reply.
+    """
 
     request: GenerationRequest
     before: tuple[int, ...]  # what the decoder has before the reply
     owner: int  # index of the request
     candidate: int
     limit: int  # tokens it may have at most
+    likeliest: bool = False
+    watched: int = 0
     tokens: list[int] = field(default_factory=list)
     log_prob: float = 0.0
-    finished: bool = False
+    stop: int | None = None
     broken: bool = False
+    survivors: list[tuple[list[int], list[float]]] = field(default_factory=list)
+
+    def begin_again(self) -> None:
+        """Forget what was written."""
+        self.tokens, self.log_prob, self.stop, self.broken, self.survivors = [], 0.0, None, False, []
 
 
 class Decoder:
@@ -72,18 +86,78 @@ class Decoder:
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[list[Candidate]]:
         """See `Generator.generate`."""
+        answers: list[list[Candidate]] = [[] for _ in requests]
+        drawn = [n for n, request in enumerate(requests) if request.decoding.search == "sampling"]
+        for number, candidates in zip(drawn, self._sampled([requests[n] for n in drawn]), strict=True):
+            answers[number] = candidates
+        for number, request in enumerate(requests):
+            if request.decoding.search != "sampling":
+                answers[number] = self._searched(request)
+        return answers
+
+    def write(self, request: GenerationRequest, *, likeliest: bool, watched: int, unbanned: bool = False) -> Row:
+        """One reply with its first steps on record; `likeliest`: nothing is drawn; `unbanned`: every id may come.
+
+        Raises GenerationFailed.
+        """
+        row = self._rows(0, request)[0]
+        row.likeliest, row.watched = likeliest, watched
+        self._decode_within_memory([row], () if unbanned else self._never)
+        return row
+
+    def search(self, request: GenerationRequest) -> list[Hypothesis] | None:
+        """All that beam search found, best first; None: the numbers were not finite. Raises GenerationFailed."""
+        before, limit = self._room(request)
+        task = BeamTask(
+            prompt=prompt_of(self.dialect, request.input_ids),
+            before=before,
+            decoding=request.decoding,
+            manner=self.dialect.habits.manner,
+            stop_ids=tuple(sorted(self.dialect.stop_ids)),
+            limit=limit,
+            never=self._never,
+            banned=request.banned_ids,
+        )
+        try:
+            with torch.inference_mode(), threads_for(self.model.weights, request.decoding.beams):
+                return beam_search(self.model, task)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise GenerationFailed(
+                f"There is not enough memory to search with {request.decoding.beams} beams. Lower decoding.beams, "
+                "or use a smaller model."
+            ) from error
+
+    def _sampled(self, requests: Sequence[GenerationRequest]) -> list[list[Candidate]]:
         rows = [row for owner, request in enumerate(requests) for row in self._rows(owner, request)]
-        self._decode_within_memory(rows)
+        self._decode_within_memory(rows, self._never)
         broken = {row.owner for row in rows if row.broken}
         for owner in broken:
-            log.error("logits_not_finite", extra={"context_tokens": len(requests[owner].input_ids)})
+            _report_broken(requests[owner])
         candidates: list[list[Candidate]] = [[] for _ in requests]
         for row in rows:
             if row.owner not in broken:
-                candidates[row.owner].append(self._candidate(row))
+                candidates[row.owner].append(self._candidate(row.tokens, row.log_prob, row.stop))
         return candidates
 
+    def _searched(self, request: GenerationRequest) -> list[Candidate]:
+        found = self.search(request)
+        if found is None:
+            _report_broken(request)
+            return []
+        return [
+            self._candidate(one.tokens, one.log_prob, one.stop, one.score)
+            for one in found[: request.decoding.candidates]
+            if math.isfinite(one.score)  # else the rules left it nothing that may be said
+        ]
+
     def _rows(self, owner: int, request: GenerationRequest) -> list[Row]:
+        before, limit = self._room(request)
+        return [Row(request, before, owner, number, limit) for number in range(request.decoding.candidates)]
+
+    def _room(self, request: GenerationRequest) -> tuple[tuple[int, ...], int]:
+        """What the decoder has before the reply, and how many tokens that may have. Raises GenerationFailed."""
         ids, decoding = request.input_ids, request.decoding
         room = self.model.room(len(ids))
         if not ids or len(ids) > self.model.context_limit or room < 1:
@@ -104,20 +178,23 @@ class Decoder:
                 f"A context of {len(before)} tokens leaves no room for a reply: decoding.max_length is "
                 f"{decoding.max_length}. Raise it, or lower history.tokens."
             )
-        return [Row(request, before, owner, number, limit) for number in range(decoding.candidates)]
+        return before, limit
 
-    def _candidate(self, row: Row) -> Candidate:
+    def _candidate(
+        self, tokens: Sequence[int], log_prob: float, stop: int | None, score: float | None = None
+    ) -> Candidate:
         return Candidate(
-            token_ids=tuple(row.tokens),
-            text=self.dialect.decode(row.tokens).strip(),
-            log_prob=row.log_prob,
-            finished=row.finished,
+            token_ids=tuple(tokens),
+            text=self.dialect.decode(tokens).strip(),
+            log_prob=log_prob,
+            finished=stop is not None,
+            score=score,
         )
 
-    def _decode_within_memory(self, rows: list[Row]) -> None:
+    def _decode_within_memory(self, rows: list[Row], never: Sequence[int]) -> None:
         """Decode all rows, in halves where memory runs out; noise hangs on the row, so halves draw the same."""
         try:
-            self._decode(rows)
+            self._decode(rows, never)
             return
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -133,15 +210,15 @@ class Decoder:
         middle = len(rows) // 2
         for half in (rows[:middle], rows[middle:]):
             for row in half:
-                row.tokens, row.log_prob, row.finished, row.broken = [], 0.0, False, False
-            self._decode_within_memory(half)
+                row.begin_again()
+            self._decode_within_memory(half, never)
 
     @torch.inference_mode()
-    def _decode(self, rows: list[Row]) -> None:
+    def _decode(self, rows: list[Row], never: Sequence[int]) -> None:
         if not rows:
             return
         with threads_for(self.model.weights, len(rows)):
-            state = _State(self.model, self.dialect, rows, self._never)
+            state = _State(self.model, self.dialect, rows, never)
             while state.rows:
                 state.step()
 
@@ -149,7 +226,7 @@ class Decoder:
 class _State:
     """The batch between two steps: rows still being written, what was read, masks and settings."""
 
-    def __init__(self, model: LanguageModel, dialect: Dialect, rows: list[Row], never: list[int]) -> None:
+    def __init__(self, model: LanguageModel, dialect: Dialect, rows: list[Row], never: Sequence[int]) -> None:
         self.rows = rows
         self._manner = dialect.habits.manner
         self._stop_ids = sorted(dialect.stop_ids)
@@ -157,20 +234,16 @@ class _State:
         owners = list(dict.fromkeys(row.owner for row in rows))
         firsts = [next(row for row in rows if row.owner == owner) for owner in owners]
         which = torch.tensor([owners.index(row.owner) for row in rows], device=device)
-        logits, self._reading = model.read([_prompt(dialect, row.request.input_ids) for row in firsts])
+        logits, self._reading = model.read([prompt_of(dialect, row.request.input_ids) for row in firsts])
         self._reading.select(which)
         self._logits = logits[which]  # (B, V)
         vocabulary = logits.shape[-1]
-        seen = torch.zeros(len(firsts), vocabulary, dtype=torch.bool, device=device)
-        banned = torch.zeros(len(firsts), vocabulary, dtype=torch.bool, device=device)
-        for number, row in enumerate(firsts):
-            if self._manner.penalised == "sequence":
-                seen[number, list(row.before)] = True
-            banned[number, [*never, *(i for i in row.request.banned_ids if 0 <= i < vocabulary)]] = True
-        if self._manner.spares_stops:  # every turn of the context ended: that must not keep the reply from ending
-            seen[:, self._stop_ids] = False
-        self._seen = seen[which]  # (B, V)
-        self._banned = banned[which]  # (B, V)
+        seen = [said_before(row.before, self._manner, self._stop_ids, vocabulary) for row in firsts]
+        banned = [forbidden(never, row.request.banned_ids, vocabulary) for row in firsts]
+        self._seen = torch.stack(seen).to(device)[which]  # (B, V)
+        self._banned = torch.stack(banned).to(device)[which]  # (B, V)
+        wild = [not row.likeliest and row.request.decoding.temperature > 0 for row in rows]
+        self._wild = torch.tensor(wild, device=device)[:, None]  # (B, 1)
         self._settings = _settings(rows, device)
 
     def step(self) -> None:
@@ -183,7 +256,9 @@ class _State:
             dtype=torch.int64,
             device=scores.device,
         )
-        chosen = sampling.choose(scores, self._settings, keys)  # (B)
+        ranked, ids = sampling.filtered(scores, self._settings)  # both (B, K)
+        self._watch(ranked, ids)
+        chosen = sampling.draw(ranked, ids, self._wild, keys)  # (B)
         log_probs = self._logits.log_softmax(dim=-1).gather(1, chosen[:, None]).squeeze(1)  # (B)
         for row, token, log_prob, bad, end in zip(
             self.rows, chosen.tolist(), log_probs.tolist(), broken.tolist(), stuck.tolist(), strict=True
@@ -195,11 +270,18 @@ class _State:
             else:
                 self._record(row, token, log_prob)
         going = [
-            n for n, row in enumerate(self.rows) if not (row.finished or row.broken or len(row.tokens) >= row.limit)
+            n for n, row in enumerate(self.rows) if row.stop is None and not row.broken and len(row.tokens) < row.limit
         ]
         self._keep(going)
         if self.rows:
             self._feed(chosen[torch.tensor(going, device=chosen.device)])
+
+    def _watch(self, ranked: Tensor, ids: Tensor) -> None:
+        for number, row in enumerate(self.rows):
+            if len(row.tokens) < row.watched:
+                left = int(torch.isfinite(ranked[number]).sum())
+                probabilities = ranked[number].softmax(dim=-1)[:left].tolist()
+                row.survivors.append((ids[number, :left].tolist(), probabilities))
 
     def _feed(self, tokens: Tensor) -> None:
         self._seen.scatter_(1, tokens[:, None], True)
@@ -217,7 +299,7 @@ class _State:
     def _record(self, row: Row, token: int, log_prob: float) -> None:
         row.log_prob += log_prob
         if token in self._stop_ids:
-            row.finished = True
+            row.stop = token
         else:
             row.tokens.append(token)
 
@@ -229,31 +311,18 @@ class _State:
             return
         index = torch.tensor(going, device=self._logits.device)
         self._reading.select(index)
-        self._seen, self._banned = self._seen[index], self._banned[index]
+        self._seen, self._banned, self._wild = self._seen[index], self._banned[index], self._wild[index]
         self._settings = self._settings.rows(index)
 
 
-def _prompt(dialect: Dialect, ids: tuple[int, ...]) -> Prompt:
+def prompt_of(dialect: Dialect, ids: tuple[int, ...]) -> Prompt:
+    """A context as the model reads it."""
     types = dialect.type_ids(ids)
     return Prompt(ids, None if types is None else tuple(types))
 
 
-def penalised(scores: Tensor, seen: Tensor, penalty: Tensor, manner: Manner) -> Tensor:
-    """Scores (B, V) after the family's repetition penalty (B, 1) on the tokens that `seen` (B, V) marks."""
-    if manner.penalty == "divide":
-        return torch.where(seen, scores / penalty, scores)
-    return sampling.penalise_repeats(scores, seen, penalty)
-
-
-def unwanted_ids(
-    tokens: Sequence[int], before: Sequence[int], decoding: Decoding, manner: Manner, stop_ids: Sequence[int]
-) -> set[int]:
-    """What may not come next: an end that is too early, and the last token of an n-gram that was there."""
-    written = [*before, *tokens] if manner.ngrams == "sequence" else tokens
-    unwanted = sampling.repeating_ids(written, decoding.no_repeat_ngram)
-    if len(tokens) < decoding.min_new_tokens or len(before) + len(tokens) < decoding.min_length:
-        unwanted |= set(stop_ids)
-    return unwanted
+def _report_broken(request: GenerationRequest) -> None:
+    log.error("logits_not_finite", extra={"context_tokens": len(request.input_ids)})
 
 
 def _settings(rows: Sequence[Row], device: torch.device) -> sampling.Settings:

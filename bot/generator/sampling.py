@@ -52,35 +52,44 @@ def apply_temperature(scores: Tensor, temperature: Tensor) -> Tensor:
 
 
 def keep_top_k(ranked: Tensor, top_k: Tensor) -> Tensor:
-    """Only the k likeliest tokens stay (Fan et al. 2018). Neutral: 0. `ranked` (B, K) is in descending order."""
-    rank = torch.arange(ranked.shape[1], device=ranked.device)
-    return ranked.masked_fill((top_k > 0) & (rank >= top_k), -torch.inf)
+    """Only the k likeliest tokens stay (Fan et al. 2018), and what equals the last of them. Neutral: 0.
+
+    `ranked` (B, K) is in descending order.
+    """
+    last = ranked.gather(-1, (top_k - 1).clamp(0, ranked.shape[1] - 1))
+    return ranked.masked_fill((top_k > 0) & (ranked < last), -torch.inf)
 
 
 def keep_top_p(ranked: Tensor, top_p: Tensor) -> Tensor:
-    """The likeliest tokens stay until their probability reaches p (Holtzman et al. 2020, nucleus). Neutral: 1.
+    """The likeliest tokens stay until their probability exceeds p (Holtzman et al. 2020, nucleus). Neutral: 1.
 
     `ranked` (B, K) is in descending order. The token that crosses the limit stays.
     """
-    probability = ranked.softmax(dim=-1)
-    before = probability.cumsum(dim=-1) - probability
-    cut = (before >= top_p) & (top_p < 1)
-    cut[:, 0] = False
+    reached = ranked.softmax(dim=-1).cumsum(dim=-1)
+    cut = torch.zeros_like(reached, dtype=torch.bool)
+    cut[:, 1:] = (reached[:, :-1] > top_p) & (top_p < 1)
     return ranked.masked_fill(cut, -torch.inf)
 
 
-def choose(scores: Tensor, settings: Settings, keys: Tensor) -> Tensor:
-    """One token a row, (B): the best of score plus noise (Gumbel-max), or of the score alone at temperature 0.
+def filtered(scores: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
+    """What temperature, top-k and top-p leave, likeliest first: scores (B, K), -inf where cut, and ids (B, K).
 
-    `keys` (B, 1) are the rows' `noise_key`. Only the tokens that top-k can keep are looked at.
+    Only the tokens that top-k can keep are looked at.
     """
     vocabulary = scores.shape[-1]
     widest = int(settings.top_k.max())
     unlimited = bool((settings.top_k <= 0).any())
     width = vocabulary if unlimited else min(vocabulary, max(1, widest))
     ranked, ids = apply_temperature(scores, settings.temperature).topk(width, dim=-1)  # both (B, K)
-    ranked = keep_top_p(keep_top_k(ranked, settings.top_k), settings.top_p)
-    noise = torch.where(settings.temperature > 0, gumbel_noise(keys, ids), 0.0)
+    return keep_top_p(keep_top_k(ranked, settings.top_k), settings.top_p), ids
+
+
+def draw(ranked: Tensor, ids: Tensor, wild: Tensor, keys: Tensor) -> Tensor:
+    """One token a row, (B): the best of score plus noise (Gumbel-max), or of the score alone where not `wild` (B, 1).
+
+    `keys` (B, 1) are the rows' `noise_key`.
+    """
+    noise = torch.where(wild, gumbel_noise(keys, ids), 0.0)
     best = (ranked + noise).argmax(dim=-1, keepdim=True)
     return ids.gather(-1, best).squeeze(-1)
 

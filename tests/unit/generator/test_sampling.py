@@ -31,6 +31,11 @@ def settings(
     )
 
 
+def chosen(scores: torch.Tensor, settings: sampling.Settings, keys: torch.Tensor) -> torch.Tensor:
+    ranked, ids = sampling.filtered(scores, settings)
+    return sampling.draw(ranked, ids, settings.temperature > 0, keys)
+
+
 @pytest.mark.parametrize("penalty", [1.0, 1.3, 0.7])
 def test_repetition_penalty_equals_transformers(penalty: float) -> None:
     ids = torch.tensor([[1, 2, 3], [4, 4, 9], [0, 0, 0], [7, 8, 7]])
@@ -69,7 +74,7 @@ def test_rows_keep_their_own_top_k() -> None:
 
 def test_temperature_zero_takes_the_maximum_whatever_the_noise() -> None:
     keys = torch.arange(4)[:, None]
-    assert torch.equal(sampling.choose(scores(), settings(4, temperature=0.0), keys), scores().argmax(dim=-1))
+    assert torch.equal(chosen(scores(), settings(4, temperature=0.0), keys), scores().argmax(dim=-1))
 
 
 def test_noise_is_gumbel() -> None:
@@ -85,8 +90,8 @@ def test_drawn_tokens_follow_the_distribution() -> None:
     draws = 20_000
     row = torch.tensor([0.0, 1.0, 2.0, -1.0])
     keys = torch.tensor([[sampling.noise_key(5, n, 0)] for n in range(draws)])
-    chosen = sampling.choose(row.expand(draws, -1), settings(draws), keys)
-    shares = torch.bincount(chosen, minlength=4) / draws
+    drawn = chosen(row.expand(draws, -1), settings(draws), keys)
+    shares = torch.bincount(drawn, minlength=4) / draws
     assert torch.allclose(shares, row.softmax(dim=0), atol=0.012)
 
 
@@ -104,3 +109,9 @@ def test_python_and_tensor_mix_alike() -> None:
     value = 0x123456789ABCDEF
     key = sampling._signed(sampling._mixed(value))
     assert sampling._mixed_tensor(torch.tensor([value])).item() == key
+
+
+def test_what_equals_the_last_of_top_k_stays() -> None:
+    ranked = torch.tensor([[3.0, 2.0, 2.0, 2.0, 1.0]])
+    kept = sampling.keep_top_k(ranked, torch.tensor([[2]]))
+    assert torch.isfinite(kept).tolist() == [[True, True, True, True, False]]

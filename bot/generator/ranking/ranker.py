@@ -25,7 +25,12 @@ def load_ranker(checkpoint: str, *, name: str, device: str = "auto", dtype: str 
         from bot.generator.ranking.reverse import Reverse
 
         return Reverse.load(open_checkpoint(reverse_model(checkpoint)), name=name, device=device, dtype=dtype)
-    found = open_checkpoint(checkpoint, starter="ranker")
+    from bot.generator.ranking.ensemble import ensemble_file, load_ensemble
+
+    ensemble = ensemble_file(checkpoint)
+    if ensemble is not None:
+        return load_ensemble(ensemble, name=name, device=device, dtype=dtype)
     from bot.generator.ranking.head import Head
 
+    found = open_checkpoint(checkpoint, starter="ranker")
     return Head.load(found, name=name, device=device, dtype=dtype)

@@ -5,11 +5,14 @@ from collections.abc import Callable
 from bot.generator.dialects.base import Dialect
 from bot.generator.dialects.chitchat import Chitchat
 from bot.generator.dialects.dialogpt import DialoGPT
+from bot.generator.dialects.pingpong import PingPongGPT, PingPongMeena
 from bot.generator.errors import CheckpointError
 from bot.generator.tokenization.base import TextTokenizer
 
 DIALECTS: dict[str, Callable[[TextTokenizer], Dialect]] = {
     DialoGPT.name: DialoGPT,
+    PingPongGPT.name: PingPongGPT,
+    PingPongMeena.name: PingPongMeena,
     Chitchat.name: Chitchat,
 }
 

@@ -6,11 +6,12 @@ from pathlib import Path
 from bot.generator.checkpoints import locate
 from bot.generator.damage import kind_of, reported
 from bot.generator.errors import CheckpointError
-from bot.generator.formats import chitchat, hub, microsoft
+from bot.generator.formats import chitchat, hub, microsoft, pingpong
 from bot.generator.formats.base import Checkpoint
 from bot.generator.formats.sizes import check_sizes
 
 FORMATS: tuple[Callable[[Path], Checkpoint | None], ...] = (
+    pingpong.recognise,
     microsoft.recognise,
     chitchat.recognise,
     hub.recognise,

@@ -8,6 +8,8 @@ from bot.generator.formats.base import Architecture, Checkpoint, Role
 from bot.generator.loading import load_model
 from bot.generator.models.base import LanguageModel
 from bot.generator.models.causal import CausalModel
+from bot.generator.models.pingpong_gpt import PingPongGPTModel
+from bot.generator.models.pingpong_meena import PingPongMeenaModel
 
 
 def load_language_model(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> LanguageModel:
@@ -18,4 +20,8 @@ def load_language_model(checkpoint: Checkpoint, device: torch.device, dtype: tor
         )
     if checkpoint.architecture is Architecture.GPT2:
         return CausalModel(load_model(GPT2LMHeadModel, checkpoint, device, dtype))
+    if checkpoint.architecture is Architecture.PINGPONG_GPT:
+        return PingPongGPTModel.load(checkpoint, device, dtype)
+    if checkpoint.architecture is Architecture.PINGPONG_MEENA:
+        return PingPongMeenaModel.load(checkpoint, device, dtype)
     raise CheckpointError(f"{checkpoint.path}: there is no network for {checkpoint.architecture}.")

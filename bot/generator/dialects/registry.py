@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from bot.generator.dialects.base import Dialect
+from bot.generator.dialects.chat_template import ChatTemplate
 from bot.generator.dialects.chitchat import Chitchat
 from bot.generator.dialects.dialogpt import DialoGPT
 from bot.generator.dialects.pingpong import PingPongGPT, PingPongMeena
@@ -11,6 +12,7 @@ from bot.generator.tokenization.base import TextTokenizer
 
 DIALECTS: dict[str, Callable[[TextTokenizer], Dialect]] = {
     DialoGPT.name: DialoGPT,
+    ChatTemplate.name: ChatTemplate,
     PingPongGPT.name: PingPongGPT,
     PingPongMeena.name: PingPongMeena,
     Chitchat.name: Chitchat,

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from bot.generator.errors import CheckpointError
 from bot.generator.loading import embedding_rows, weights_of
 from bot.generator.models.base import Prompt
 
@@ -18,8 +19,13 @@ class CausalModel:
         self.network: Any = model
         self.weights = weights_of(model)
         self.vocabulary = embedding_rows(model)
-        config: Any = model.config
-        self._positions = int(config.max_position_embeddings)
+        positions = getattr(model.config, "max_position_embeddings", None)
+        if not isinstance(positions, int) or positions < 1:
+            raise CheckpointError(
+                f"config.json does not say how long a text the {type(model).__name__} reads: it needs "
+                "max_position_embeddings."
+            )
+        self._positions = positions
         self.context_limit = self._positions - 1
 
     @property

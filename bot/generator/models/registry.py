@@ -8,6 +8,7 @@ from bot.generator.formats.base import Architecture, Checkpoint, Role
 from bot.generator.loading import load_model
 from bot.generator.models.base import LanguageModel
 from bot.generator.models.causal import CausalModel
+from bot.generator.models.native import causal_family
 from bot.generator.models.pingpong_gpt import PingPongGPTModel
 from bot.generator.models.pingpong_meena import PingPongMeenaModel
 
@@ -20,6 +21,8 @@ def load_language_model(checkpoint: Checkpoint, device: torch.device, dtype: tor
         )
     if checkpoint.architecture is Architecture.GPT2:
         return CausalModel(load_model(GPT2LMHeadModel, checkpoint, device, dtype))
+    if checkpoint.architecture is Architecture.CAUSAL:
+        return CausalModel(load_model(causal_family(checkpoint), checkpoint, device, dtype))
     if checkpoint.architecture is Architecture.PINGPONG_GPT:
         return PingPongGPTModel.load(checkpoint, device, dtype)
     if checkpoint.architecture is Architecture.PINGPONG_MEENA:

@@ -5,8 +5,10 @@ from collections.abc import Callable
 from bot.generator.dialects.base import Dialect
 from bot.generator.dialects.chat_template import ChatTemplate
 from bot.generator.dialects.chitchat import Chitchat
+from bot.generator.dialects.devjwsong import Devjwsong
 from bot.generator.dialects.dialogpt import DialoGPT
 from bot.generator.dialects.pingpong import PingPongGPT, PingPongMeena
+from bot.generator.dialects.transfertransfo import TransferTransfo
 from bot.generator.errors import CheckpointError
 from bot.generator.tokenization.base import TextTokenizer
 
@@ -16,6 +18,8 @@ DIALECTS: dict[str, Callable[[TextTokenizer], Dialect]] = {
     PingPongGPT.name: PingPongGPT,
     PingPongMeena.name: PingPongMeena,
     Chitchat.name: Chitchat,
+    Devjwsong.name: Devjwsong,
+    TransferTransfo.name: TransferTransfo,
 }
 
 

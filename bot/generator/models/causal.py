@@ -25,7 +25,8 @@ class CausalModel:
                 f"config.json does not say how long a text the {type(model).__name__} reads: it needs "
                 "max_position_embeddings."
             )
-        self._positions = positions
+        # Where the older n_ctx is smaller, the family's own code stops there.
+        self._positions = min(positions, getattr(model.config, "n_ctx", None) or positions)
         self.context_limit = self._positions - 1
 
     @property

@@ -1,7 +1,7 @@
 """From a checkpoint to the network that its weights belong to."""
 
 import torch
-from transformers import GPT2LMHeadModel
+from transformers import GPT2LMHeadModel, OpenAIGPTLMHeadModel
 
 from bot.generator.errors import CheckpointError
 from bot.generator.formats.base import Architecture, Checkpoint, Role
@@ -9,6 +9,7 @@ from bot.generator.loading import load_model
 from bot.generator.models.base import LanguageModel
 from bot.generator.models.causal import CausalModel
 from bot.generator.models.native import causal_family
+from bot.generator.models.openai_gpt import OpenAIGPTModel
 from bot.generator.models.pingpong_gpt import PingPongGPTModel
 from bot.generator.models.pingpong_meena import PingPongMeenaModel
 
@@ -23,6 +24,8 @@ def load_language_model(checkpoint: Checkpoint, device: torch.device, dtype: tor
         return CausalModel(load_model(GPT2LMHeadModel, checkpoint, device, dtype))
     if checkpoint.architecture is Architecture.CAUSAL:
         return CausalModel(load_model(causal_family(checkpoint), checkpoint, device, dtype))
+    if checkpoint.architecture is Architecture.OPENAI_GPT:
+        return OpenAIGPTModel(load_model(OpenAIGPTLMHeadModel, checkpoint, device, dtype))
     if checkpoint.architecture is Architecture.PINGPONG_GPT:
         return PingPongGPTModel.load(checkpoint, device, dtype)
     if checkpoint.architecture is Architecture.PINGPONG_MEENA:

@@ -4,6 +4,9 @@ from bot.generator.formats.chitchat import reverse_model
 from bot.generator.formats.registry import open_checkpoint
 from bot.generator.ranking.base import Ranker
 
+CANDIDATE_HEAD = "candidate_head"
+"""The ranker that TransferTransfo's second head is: see `bot.generator.ranking.candidate_head`."""
+
 MUTUAL_INFORMATION = "mutual_information"
 """The ranker that every generator is: see `bot.generator.ranking.mutual_information`."""
 
@@ -15,7 +18,8 @@ def load_ranker(checkpoint: str, *, name: str, device: str = "auto", dtype: str 
     """Load a ranker from "starter", a directory, or a hub id. Raises CheckpointError.
 
     The checkpoint is a GPT2ForSequenceClassification head; for the name `mutual_information` it is a generator,
-    for `reverse` a generator that was trained on reversed dialogues, or a GPT2-chitchat project that has one.
+    for `reverse` a generator that was trained on reversed dialogues, or a GPT2-chitchat project that has one; for
+    `candidate_head` a TransferTransfo generator that kept its second head.
     """
     if name == MUTUAL_INFORMATION:
         from bot.generator.ranking.mutual_information import MutualInformation
@@ -25,6 +29,10 @@ def load_ranker(checkpoint: str, *, name: str, device: str = "auto", dtype: str 
         from bot.generator.ranking.reverse import Reverse
 
         return Reverse.load(open_checkpoint(reverse_model(checkpoint)), name=name, device=device, dtype=dtype)
+    if name == CANDIDATE_HEAD:
+        from bot.generator.ranking.candidate_head import CandidateHead
+
+        return CandidateHead.load(open_checkpoint(checkpoint), name=name, device=device, dtype=dtype)
     from bot.generator.ranking.ensemble import ensemble_file, load_ensemble
 
     ensemble = ensemble_file(checkpoint)

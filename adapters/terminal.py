@@ -26,6 +26,7 @@ from adapters.base import (
     Receipt,
     Sink,
 )
+from adapters.transcript import Transcript
 
 _ENDS = ("/quit", "/exit")
 _MAX_LINE_BYTES = 16 * 1024 * 1024
@@ -47,12 +48,14 @@ class TerminalAdapter:
         bot_name: str,
         history_file: Path | None,
         settled: Callable[[Channel], Awaitable[None]],
+        transcript: Transcript | None = None,
         stdin: TextIO | None = None,
         stdout: TextIO | None = None,
     ) -> None:
         self._bot_name = bot_name
         self._history_file = history_file
         self._settled = settled
+        self._transcript = transcript
         self._stdin = stdin or sys.stdin
         self._stdout = stdout or sys.stdout
         self.interactive = self._stdin.isatty() and self._stdout.isatty()
@@ -81,9 +84,9 @@ class TerminalAdapter:
 
     async def post(self, part: OutgoingPart) -> Receipt:
         self._typing_until = 0.0
-        shown = _visible(part.text)
-        self._stdout.write(f"{self._bot_name}: {shown}\n" if self.interactive else f"{shown}\n")
-        self._stdout.flush()
+        self._show(part.text)
+        if self._transcript is not None:
+            self._transcript.chatbot(part.text)
         return Receipt(part.nonce)
 
     async def find_posted(self, part: OutgoingPart) -> Receipt | None:
@@ -94,6 +97,11 @@ class TerminalAdapter:
 
     async def close(self) -> None:
         return None
+
+    def _show(self, text: str) -> None:
+        shown = visible(text)
+        self._stdout.write(f"{self._bot_name}: {shown}\n" if self.interactive else f"{shown}\n")
+        self._stdout.flush()
 
     async def _prompt(self, sink: Sink) -> None:
         from prompt_toolkit import PromptSession
@@ -152,6 +160,8 @@ class TerminalAdapter:
             await self._command(sink, text)
             return
         self._counter += 1
+        if self._transcript is not None:
+            self._transcript.user(text)
         await sink.message(
             IncomingMessage(
                 channel=self.channel,
@@ -178,7 +188,7 @@ class TerminalAdapter:
             with contextlib.suppress(OSError):
                 self._history_file.write_text("")
         if answer:
-            await self.post(OutgoingPart(channel=self.channel, text=answer, nonce="command"))
+            self._show(answer)
 
     def _toolbar(self) -> str:
         if time.monotonic() < self._typing_until:
@@ -186,6 +196,6 @@ class TerminalAdapter:
         return " /help for commands, Ctrl-D to leave"
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
     """Without control characters, which a terminal would obey."""
     return "".join(character for character in text if character.isprintable() or character in "\n\t")

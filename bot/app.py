@@ -17,6 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from adapters.base import Adapter, AdapterError, Channel
+from adapters.transcript import Transcript
 from bot import commands, texts
 from bot.config import Config, ConfigError, Problem
 from bot.exits import Exit
@@ -98,6 +99,7 @@ class App:
     config_path: Path
     only: Sequence[str] = ()
     terminal: bool = False  # only the terminal, whatever tokens are set
+    transcript: Transcript | None = None  # of what is said in the terminal
     live: LiveConfig = field(init=False)
     store: Store = field(init=False)
     _stop: asyncio.Event = field(init=False, default_factory=asyncio.Event)
@@ -236,6 +238,7 @@ class App:
             bot_name=config.bot.name,
             history_file=file.parent / "terminal_history" if file is not None else None,
             settled=self._settled,
+            transcript=self.transcript,
         )
 
     async def _settled(self, channel: Channel) -> None:

@@ -1,9 +1,12 @@
 """The command line. Imports nothing heavy: each command fetches what it needs."""
 
 import asyncio
+import contextlib
 import importlib
 import json
 import sys
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -12,6 +15,7 @@ import click
 from bot.exits import Exit
 
 if TYPE_CHECKING:
+    from adapters.transcript import Transcript
     from bot.config import Config
     from storage.store import Store
 
@@ -93,10 +97,41 @@ def run(config_path: Path, only: tuple[str, ...]) -> None:
 
 
 @main.command()
+@click.option("--self", "with_itself", is_flag=True, help="The bot talks to itself.")
+@click.option("--turns", type=click.IntRange(1), help="With --self: so many lines.  [default: 20]")
+@click.option("--opening", help="With --self: the first line.  [default: the persona's greeting]")
+@click.option("--seed", type=int, help="With --self: the same seed, the same talk.  [default: another each time]")
+@click.option("--save", type=click.Path(path_type=Path, dir_okay=False), help="Append the talk to this file.")
 @click.pass_obj
-def chat(config_path: Path) -> None:
-    """Talk in this terminal, whatever tokens are set."""
-    sys.exit(_run_app(config_path, only=(), terminal=True))
+def chat(
+    config_path: Path,
+    with_itself: bool,
+    turns: int | None,
+    opening: str | None,
+    seed: int | None,
+    save: Path | None,
+) -> None:
+    """Talk in this terminal, whatever tokens are set; or listen to the bot talking to itself.
+
+    \b
+    Examples:
+      banter chat --save talk.txt
+      banter chat --self --turns 10 --opening "Do you like music?"
+    """
+    if not with_itself and (turns, opening, seed) != (None, None, None):
+        raise click.UsageError("--turns, --opening and --seed belong to --self.")
+    with _transcript(save) as transcript:
+        if not with_itself:
+            sys.exit(_run_app(config_path, only=(), terminal=True, transcript=transcript))
+        from bot.generator.errors import GeneratorError
+        from bot.self_talk import show_talk
+
+        try:
+            show_talk(_load(config_path), transcript, turns=turns or 20, opening=opening, seed=seed)
+        except GeneratorError as error:
+            _fail(f"model: {error}", Exit.CONFIG)
+        except KeyboardInterrupt:
+            return
 
 
 @main.command()
@@ -146,6 +181,38 @@ def config_check(config_path: Path) -> None:
     """Say whether config.yaml is valid, and everything that is wrong with it."""
     loaded = _load(config_path)
     click.echo(f"{config_path} is valid (revision {loaded.revision}).")
+
+
+@config.command("import-gpt2bot")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Write it here; without this, it is only shown.")
+@click.option("--force", is_flag=True, help="Overwrite the file that --out names.")
+def config_import_gpt2bot(file: Path, out: Path | None, force: bool) -> None:
+    """Turn a gpt2bot configuration (.cfg) into a config.yaml, and say what has no place in it.
+
+    \b
+    Example:
+      banter config import-gpt2bot chatbot.cfg --out config.yaml
+    """
+    from bot.config import ConfigError
+    from bot.import_gpt2bot import import_gpt2bot, write_import
+
+    try:
+        imported = import_gpt2bot(file)
+    except ConfigError as error:
+        _fail(str(error), Exit.CONFIG)
+    for remark in imported.remarks:
+        click.echo(remark, err=True)
+    if out is None:
+        click.echo(imported.text, nl=False)
+        return
+    try:
+        done = write_import(imported, out, force=force)
+    except FileExistsError:
+        _fail(f"{out} exists; name another file, or add --force to overwrite it.", Exit.FAILED)
+    except OSError as error:
+        _fail(f"{error.filename or out} cannot be written: {error.strerror}.", Exit.FAILED)
+    click.echo("\n".join(done))
 
 
 @main.group()
@@ -264,13 +331,28 @@ def db_backup(config_path: Path) -> None:
     _with_store(config_path, copied)
 
 
-def _run_app(config_path: Path, only: tuple[str, ...], terminal: bool) -> int:
+@contextlib.contextmanager
+def _transcript(path: Path | None) -> "Iterator[Transcript | None]":
+    if path is None:
+        yield None
+        return
+    from adapters.transcript import Transcript
+
+    try:
+        opened = Transcript(path, datetime.now())
+    except OSError as error:
+        _fail(f"{path} cannot be written: {error.strerror}.", Exit.FAILED)
+    with opened:
+        yield opened
+
+
+def _run_app(config_path: Path, only: tuple[str, ...], terminal: bool, transcript: "Transcript | None" = None) -> int:
     from bot.app import App
     from bot.config import ConfigError
     from storage.errors import StoreError
 
     try:
-        return int(asyncio.run(App(config_path, only=only, terminal=terminal).run()))
+        return int(asyncio.run(App(config_path, only=only, terminal=terminal, transcript=transcript).run()))
     except ConfigError as error:
         _fail(str(error), Exit.CONFIG)
     except StoreError as error:

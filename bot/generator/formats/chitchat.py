@@ -24,7 +24,7 @@ def recognise(path: Path) -> Checkpoint | None:
     Raises CheckpointError where it must be one, but lacks a part.
     """
     model = path if (path / "config.json").is_file() else path / DIALOGUE_MODEL
-    if not model.is_dir() or not (model != path or _may_be_ours(model)):
+    if not model.is_dir() or not _may_be_ours(model):
         return None
     check_directory(model)
     config = read_config(model)
@@ -47,9 +47,16 @@ def recognise(path: Path) -> Checkpoint | None:
 
 
 def reverse_model(checkpoint: str) -> str:
-    """The MMI model of a project folder; every other checkpoint stands for itself."""
-    beside = Path(checkpoint).expanduser() / MMI_MODEL
-    return str(beside) if beside.is_dir() else checkpoint
+    """The MMI model of a project folder; every other checkpoint stands for itself.
+
+    Raises CheckpointError for a project without one.
+    """
+    project = Path(checkpoint).expanduser()
+    if (project / MMI_MODEL).is_dir():
+        return str(project / MMI_MODEL)
+    if (project / DIALOGUE_MODEL).is_dir():
+        raise CheckpointError(f"{checkpoint}: there is no {MMI_MODEL} in it, and its dialogue model reads forwards.")
+    return checkpoint
 
 
 def _may_be_ours(model: Path) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from bot.generator import smollm2
 from bot.generator.damage import reported
 from bot.generator.errors import CheckpointError
 
@@ -19,12 +20,14 @@ _CHUNK_BYTES = 1 << 20
 
 
 def locate(checkpoint: str, starter: str) -> Path:
-    """Where a checkpoint lies: "starter", a path, or a hub id (`owner/name`), fetched if need be.
+    """Where a checkpoint lies: "starter", "smollm2", a path, or a hub id (`owner/name`), fetched if need be.
 
     `starter` names the part that is meant: "generator" or "ranker". Raises CheckpointError.
     """
     if checkpoint == "starter":
         return STARTER / starter
+    if checkpoint == smollm2.NAME:
+        return smollm2.smollm2_file()
     with reported(checkpoint):
         path = Path(checkpoint).expanduser()
         if path.exists():

@@ -6,7 +6,7 @@ from pathlib import Path
 from bot.generator.checkpoints import locate
 from bot.generator.damage import kind_of, reported
 from bot.generator.errors import CheckpointError
-from bot.generator.formats import chat_model, chitchat, devjwsong, hub, microsoft, pingpong, transfertransfo
+from bot.generator.formats import chat_model, chitchat, devjwsong, gguf, hub, microsoft, pingpong, transfertransfo
 from bot.generator.formats.base import Checkpoint
 from bot.generator.formats.sizes import check_sizes
 
@@ -16,6 +16,7 @@ FORMATS: tuple[Callable[[Path], Checkpoint | None], ...] = (
     chitchat.recognise,
     devjwsong.recognise,
     transfertransfo.recognise,
+    gguf.recognise,
     chat_model.recognise,
     hub.recognise,
 )

@@ -121,7 +121,7 @@ class PingPongGPTModel:
         self.weights = sum(parameter.numel() for parameter in network.parameters())
         self.vocabulary = network.transformer.wte.num_embeddings
         self._positions = min(network.transformer.wpe.num_embeddings, config.get("n_ctx") or _MASK_SIZE)
-        self.context_limit = self._positions - 1
+        self.context_limit = self._positions
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> "PingPongGPTModel":
@@ -138,8 +138,8 @@ class PingPongGPTModel:
         return tuple(ids)
 
     def room(self, context_tokens: int) -> int:
-        """See `LanguageModel.room`."""
-        return self._positions - context_tokens
+        """See `LanguageModel.room`: the last token is never read, so it needs no position."""
+        return self._positions - context_tokens + 1
 
     def read(self, prompts: Sequence[Prompt]) -> tuple[Tensor, "PingPongGPTReading"]:
         """See `LanguageModel.read`: padded on the left, so that the last position is the last token."""

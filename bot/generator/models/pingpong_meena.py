@@ -204,7 +204,7 @@ class PingPongMeenaModel:
         return (self._bos,)
 
     def room(self, context_tokens: int) -> int:
-        """See `LanguageModel.room`: the decoder has positions of its own."""
+        """See `LanguageModel.room`: the decoder has positions of its own, one for each token but the last."""
         return self.network.model.position.num_embeddings - self.network.decoder_start
 
     def read(self, prompts: Sequence[Prompt]) -> tuple[Tensor, "PingPongMeenaReading"]:

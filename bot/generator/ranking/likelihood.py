@@ -76,7 +76,7 @@ class Likelihood:
         if any(example.type_ids for example in examples):
             types["token_type_ids"] = self._padded([example.type_ids or () for example in examples], 0)  # (B, T)
         with threads_for(self._model.weights, len(examples)):
-            trunk = network.base_model(input_ids=ids, attention_mask=mask, **types)
+            trunk = network.base_model(input_ids=ids, attention_mask=mask, use_cache=False, **types)
             learned = labels != IGNORED  # (B, T-1)
             hidden = trunk.last_hidden_state[:, :-1][learned]  # (N, D): only where there is something to predict
             logits: Tensor = network.get_output_embeddings()(hidden).float()  # (N, V)

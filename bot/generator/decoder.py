@@ -6,8 +6,9 @@ Requests that ask for a search are searched one after the other (`bot.generator.
 
 import logging
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -15,13 +16,14 @@ from torch import Tensor
 from bot.generator import sampling
 from bot.generator.candidates import Candidate, GenerationRequest
 from bot.generator.checkpoints import revision_of
-from bot.generator.dialects.base import Dialect
+from bot.generator.dialects.base import Dialect, Manner
 from bot.generator.dialects.registry import dialect_named
 from bot.generator.errors import CheckpointError, GenerationFailed
 from bot.generator.formats.base import Checkpoint
 from bot.generator.loading import is_out_of_memory, pick_device, pick_dtype, threads_for
 from bot.generator.models.base import LanguageModel, Prompt
 from bot.generator.models.registry import load_language_model
+from bot.generator.search import dialogrpt
 from bot.generator.search.base import forbidden, penalised, said_before, unwanted_ids
 from bot.generator.search.beam import BeamTask, Hypothesis, beam_search
 
@@ -32,8 +34,9 @@ log = logging.getLogger(__name__)
 class Row:
     """One candidate while it is written.
 
-    `likeliest` rows take the best of what the filters left. Of the first `watched` steps, `survivors` tells what the
-    filters left: ids, likeliest first, and their probabilities. `stop` is the token that ended the reply.
+    `likeliest` rows take the best of what the filters left, in the first step the best but `skipped`. Of the first
+    `watched` steps, `survivors` tells what the filters left: ids, likeliest first, and their probabilities. `stop` is
+    the token that ended the reply.
     """
 
     request: GenerationRequest
@@ -42,6 +45,7 @@ class Row:
     candidate: int
     limit: int  # tokens it may have at most
     likeliest: bool = False
+    skipped: int = 0
     watched: int = 0
     tokens: list[int] = field(default_factory=list)
     log_prob: float = 0.0
@@ -55,12 +59,16 @@ class Row:
 
 
 class Decoder:
-    """A language model with its dialect. See `bot.generator.engine.Generator`."""
+    """A language model with its dialect. See `bot.generator.engine.Generator`.
+
+    `manner` is how decoding settings are read: the dialect's, unless somebody sets another one.
+    """
 
     def __init__(self, model: LanguageModel, dialect: Dialect, revision: str) -> None:
         self.dialect = dialect
         self.revision = revision
         self.model = model
+        self.manner = dialect.habits.manner
         # Rows of the embedding beyond the tokenizer are padding: they stand for no text.
         self._never = sorted(dialect.banned_ids | set(range(dialect.vocabulary_size, model.vocabulary)))
 
@@ -95,13 +103,18 @@ class Decoder:
                 answers[number] = self._searched(request)
         return answers
 
-    def write(self, request: GenerationRequest, *, likeliest: bool, watched: int, unbanned: bool = False) -> Row:
-        """One reply with its first steps on record; `likeliest`: nothing is drawn; `unbanned`: every id may come.
-
-        Raises GenerationFailed.
-        """
+    def write(
+        self,
+        request: GenerationRequest,
+        *,
+        likeliest: bool,
+        watched: int = 0,
+        skipped: int = 0,
+        unbanned: bool = False,
+    ) -> Row:
+        """One reply, written as its `Row` says; `unbanned`: every id may come. Raises GenerationFailed."""
         row = self._rows(0, request)[0]
-        row.likeliest, row.watched = likeliest, watched
+        row.likeliest, row.watched, row.skipped = likeliest, watched, skipped
         self._decode_within_memory([row], () if unbanned else self._never)
         return row
 
@@ -112,21 +125,41 @@ class Decoder:
             prompt=prompt_of(self.dialect, request.input_ids),
             before=before,
             decoding=request.decoding,
-            manner=self.dialect.habits.manner,
+            manner=self.manner,
             stop_ids=tuple(sorted(self.dialect.stop_ids)),
             limit=limit,
             never=self._never,
             banned=request.banned_ids,
         )
+        with self._searching(request.decoding.beams), torch.inference_mode():
+            return beam_search(self.model, task)
+
+    def search_as_dialogrpt(self, request: GenerationRequest) -> list[dialogrpt.Hypothesis]:
+        """All that DialogRPT's search found, in its order, forbidden tokens included. Raises GenerationFailed."""
+        _, limit = self._room(request)
+        decoding = request.decoding
+        with self._searching(decoding.beams):
+            return dialogrpt.dialogrpt_beam(
+                self.model,
+                prompt_of(self.dialect, request.input_ids),
+                min(self.dialect.stop_ids),
+                top_k=decoding.top_k or self.model.vocabulary,
+                beams=decoding.beams,
+                top_p=decoding.top_p,
+                max_new_tokens=limit,
+            )
+
+    @contextmanager
+    def _searching(self, beams: int) -> Iterator[None]:
         try:
-            with torch.inference_mode(), threads_for(self.model.weights, request.decoding.beams):
-                return beam_search(self.model, task)
+            with threads_for(self.model.weights, beams):
+                yield
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             raise GenerationFailed(
-                f"There is not enough memory to search with {request.decoding.beams} beams. Lower decoding.beams, "
-                "or use a smaller model."
+                f"There is not enough memory to search with {beams} beams. Lower decoding.beams, or use a smaller "
+                "model."
             ) from error
 
     def _sampled(self, requests: Sequence[GenerationRequest]) -> list[list[Candidate]]:
@@ -142,6 +175,8 @@ class Decoder:
         return candidates
 
     def _searched(self, request: GenerationRequest) -> list[Candidate]:
+        if request.decoding.search == "dialogrpt":
+            return self._searched_as_dialogrpt(request)
         found = self.search(request)
         if found is None:
             _report_broken(request)
@@ -150,6 +185,24 @@ class Decoder:
             self._candidate(one.tokens, one.log_prob, one.stop, one.score)
             for one in found[: request.decoding.candidates]
             if math.isfinite(one.score)  # else the rules left it nothing that may be said
+        ]
+
+    def _searched_as_dialogrpt(self, request: GenerationRequest) -> list[Candidate]:
+        """The best first. Where nothing came to its end, which that search asks for, replies are drawn instead."""
+        stop = min(self.dialect.stop_ids)
+        forbidden_ids = {*self._never, *request.banned_ids}
+        found = [
+            one
+            for one in self.search_as_dialogrpt(request)
+            if math.isfinite(one.log_prob) and not forbidden_ids & set(one.token_ids)
+        ]
+        if not found:
+            drawn = request.decoding.model_copy(update={"search": "sampling"})
+            return self._sampled([replace(request, decoding=drawn)])[0]
+        found.sort(key=lambda one: one.probability, reverse=True)
+        return [
+            self._candidate(one.token_ids, one.log_prob, stop, one.probability)
+            for one in found[: request.decoding.candidates]
         ]
 
     def _rows(self, owner: int, request: GenerationRequest) -> list[Row]:
@@ -218,7 +271,7 @@ class Decoder:
         if not rows:
             return
         with threads_for(self.model.weights, len(rows)):
-            state = _State(self.model, self.dialect, rows, never)
+            state = _State(self.model, self.dialect, self.manner, rows, never)
             while state.rows:
                 state.step()
 
@@ -226,9 +279,11 @@ class Decoder:
 class _State:
     """The batch between two steps: rows still being written, what was read, masks and settings."""
 
-    def __init__(self, model: LanguageModel, dialect: Dialect, rows: list[Row], never: Sequence[int]) -> None:
+    def __init__(
+        self, model: LanguageModel, dialect: Dialect, manner: Manner, rows: list[Row], never: Sequence[int]
+    ) -> None:
         self.rows = rows
-        self._manner = dialect.habits.manner
+        self._manner = manner
         self._stop_ids = sorted(dialect.stop_ids)
         device = model.device
         owners = list(dict.fromkeys(row.owner for row in rows))
@@ -258,7 +313,7 @@ class _State:
         )
         ranked, ids = sampling.filtered(scores, self._settings)  # both (B, K)
         self._watch(ranked, ids)
-        chosen = sampling.draw(ranked, ids, self._wild, keys)  # (B)
+        chosen = sampling.draw(self._without_skipped(ranked), ids, self._wild, keys)  # (B)
         log_probs = self._logits.log_softmax(dim=-1).gather(1, chosen[:, None]).squeeze(1)  # (B)
         for row, token, log_prob, bad, end in zip(
             self.rows, chosen.tolist(), log_probs.tolist(), broken.tolist(), stuck.tolist(), strict=True
@@ -282,6 +337,13 @@ class _State:
                 left = int(torch.isfinite(ranked[number]).sum())
                 probabilities = ranked[number].softmax(dim=-1)[:left].tolist()
                 row.survivors.append((ids[number, :left].tolist(), probabilities))
+
+    def _without_skipped(self, ranked: Tensor) -> Tensor:
+        for number, row in enumerate(self.rows):
+            if row.skipped and not row.tokens:
+                left = int(torch.isfinite(ranked[number]).sum())
+                ranked[number, : max(0, min(row.skipped, left - 1))] = -torch.inf
+        return ranked
 
     def _feed(self, tokens: Tensor) -> None:
         self._seen.scatter_(1, tokens[:, None], True)

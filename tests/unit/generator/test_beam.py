@@ -16,6 +16,7 @@ from bot.generator.errors import GenerationFailed
 from bot.generator.models.base import Prompt
 from bot.generator.models.causal import CausalModel
 from bot.generator.search.beam import BeamTask, Hypothesis, beam_search
+from bot.generator.search.dialogrpt import dialogrpt_beam
 from bot.generator.tokenization.hub import load_tokenizer
 from tests.unit.generator.conftest import END, FIXTURES, POSITIONS, tiny_model
 
@@ -250,3 +251,40 @@ def test_a_search_ends_where_the_positions_end() -> None:
     context = (7,) * (POSITIONS - 3)
     (candidates,) = decoder(tiny_model()).generate([request(context, PLAIN)])
     assert max(len(one.token_ids) for one in candidates) <= 3
+
+
+AS_DIALOGRPT = PLAIN.model_copy(update={"search": "dialogrpt", "top_k": 3, "top_p": 0.8, "beams": 3})
+
+
+def test_the_search_of_dialogrpt_gives_its_most_probable_ends_first() -> None:
+    engine = decoder(stopping_model(0))
+    (candidates,) = engine.generate([request(CONTEXTS[0], AS_DIALOGRPT)])
+    found = dialogrpt_beam(
+        engine.model, Prompt(CONTEXTS[0]), END, top_k=3, beams=3, top_p=0.8, max_new_tokens=PLAIN.max_new_tokens
+    )
+    best = sorted(found, key=lambda one: -one.probability)[: AS_DIALOGRPT.candidates]
+    assert len(best) > 1
+    assert [one.token_ids for one in candidates] == [one.token_ids for one in best]
+    assert [one.score for one in candidates] == [one.probability for one in best]
+    assert all(one.finished for one in candidates)
+
+
+def test_where_the_search_of_dialogrpt_finds_no_end_replies_are_drawn() -> None:
+    model = tiny_model()
+    engine = decoder(model)
+    two = AS_DIALOGRPT.model_copy(update={"max_new_tokens": 1})
+    (candidates,) = engine.generate([request(CONTEXTS[0], two)])
+    (drawn,) = engine.generate([request(CONTEXTS[0], two.model_copy(update={"search": "sampling"}))])
+    assert candidates == drawn
+    assert len(drawn) == two.candidates
+
+
+def test_the_search_of_dialogrpt_says_nothing_forbidden() -> None:
+    engine = decoder(stopping_model(0))
+    (free,) = engine.generate([request(CONTEXTS[0], AS_DIALOGRPT)])
+    banned = next(one.token_ids[0] for one in free if one.token_ids)
+    (held,) = engine.generate(
+        [GenerationRequest(input_ids=CONTEXTS[0], decoding=AS_DIALOGRPT, seed=1, banned_ids=(banned,))]
+    )
+    assert held
+    assert all(banned not in one.token_ids for one in held)

@@ -55,7 +55,7 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 
 def load_model(family: type[Model], checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Model:
     """Every weight comes from the files and is a number, or CheckpointError. Pickled files are read as weights only."""
-    with reported(checkpoint.path), _quiet():
+    with reported(checkpoint.path), quiet():
         if checkpoint.read_weights is None:
             check_fit(family, checkpoint, shapes_in(directory_weights(checkpoint.path)))
             model = _from_directory(family, checkpoint.path, dtype)
@@ -140,7 +140,7 @@ def _from_directory(family: type[Model], directory: Path, dtype: torch.dtype) ->
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No warnings and no progress bars of the library: what matters is in our own messages."""
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()

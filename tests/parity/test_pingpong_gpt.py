@@ -199,8 +199,20 @@ def test_the_mask_is_as_long_as_the_originals_unless_it_is_spelled_right(tmp_pat
     folder = copied(FOLDER, tmp_path)
     change_config(folder, n_ctxt=64)
     assert decoder_of(folder).model.context_limit == 256
+    assert "256" in open_checkpoint(str(folder)).notes[0]
     change_config(folder, n_ctx=64)
     assert decoder_of(folder).model.context_limit == 64
+    assert open_checkpoint(str(folder)).notes == ()
+
+
+def test_weights_in_half_precision_from_several_devices_are_read(decoder: Decoder, tmp_path: Path) -> None:
+    file = copied(FOLDER, tmp_path) / "model.pth"
+    state = torch.load(file, weights_only=True)
+    torch.save({f"module.{name}": value.half() for name, value in state.items()}, file)
+    ids = GOLDEN["cases"][1]["input_ids"]
+    scores, _ = read(decoder_of(tmp_path).model, ids)
+    assert scores.dtype is torch.float32
+    assert scores[0].tolist() == pytest.approx(read(decoder.model, ids)[0][0].tolist(), abs=0.05)
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.pth", "tokenizer.model"])

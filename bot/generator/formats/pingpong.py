@@ -77,6 +77,7 @@ def _checkpoint(path: Path, weights: Path, file: Path, config: dict[str, Any], p
         config=config,
         read_tokenizer=lambda: load_pieces(pieces, names),
         read_weights=lambda: _read_weights(weights, architecture),
+        notes=_notes(config, architecture),
     )
 
 
@@ -121,6 +122,17 @@ def _check(file: Path, config: Mapping[str, Any], architecture: Architecture) ->
             f"{file}: max_encoder_length is {start} and max_position_embeddings {positions}: that leaves the decoder "
             "no position. Copy the file again that belongs to the weights."
         )
+
+
+def _notes(config: Mapping[str, Any], architecture: Architecture) -> tuple[str, ...]:
+    if architecture is Architecture.PINGPONG_MEENA:
+        return (
+            f"Contexts of more than {config['max_encoder_length']} tokens take positions that the decoder was trained "
+            "with, as in the original. history.tokens can prevent it.",
+        )
+    if not config.get("n_ctx"):
+        return ("There is no n_ctx: the attention covers 256 tokens, the default of the library of its time.",)
+    return ()
 
 
 def _files(directory: Path, suffixes: Sequence[str]) -> list[Path]:

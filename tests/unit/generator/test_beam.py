@@ -253,15 +253,15 @@ def test_a_search_ends_where_the_positions_end() -> None:
     assert max(len(one.token_ids) for one in candidates) <= 3
 
 
-AS_DIALOGRPT = PLAIN.model_copy(update={"search": "dialogrpt", "top_k": 3, "top_p": 0.8, "beams": 3})
+AS_DIALOGRPT = PLAIN.model_copy(
+    update={"search": "dialogrpt", "top_k": 40, "top_p": 1.0, "beams": 6, "max_new_tokens": 30}
+)
 
 
 def test_the_search_of_dialogrpt_gives_its_most_probable_ends_first() -> None:
     engine = decoder(stopping_model(0))
     (candidates,) = engine.generate([request(CONTEXTS[0], AS_DIALOGRPT)])
-    found = dialogrpt_beam(
-        engine.model, Prompt(CONTEXTS[0]), END, top_k=3, beams=3, top_p=0.8, max_new_tokens=PLAIN.max_new_tokens
-    )
+    found = dialogrpt_beam(engine.model, Prompt(CONTEXTS[0]), END, top_k=40, beams=6, top_p=1.0, max_new_tokens=30)
     best = sorted(found, key=lambda one: -one.probability)[: AS_DIALOGRPT.candidates]
     assert len(best) > 1
     assert [one.token_ids for one in candidates] == [one.token_ids for one in best]

@@ -231,6 +231,13 @@ def test_a_truncated_file_is_named(tmp_path: Path, name: str) -> None:
         decoder_of(tmp_path)
 
 
+@pytest.mark.parametrize("content", [b"", b"hello world\n", b"<html></html>", b"\x80\x04."])
+def test_a_tokenizer_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> None:
+    (copied(FOLDER, tmp_path) / "tokenizer.model").write_bytes(content)
+    with pytest.raises(CheckpointError, match="no SentencePiece model that can be read"):
+        decoder_of(tmp_path)
+
+
 @pytest.mark.parametrize("key", ["vocab_size", "n_head", "n_inner", "sept_token_id", "bos_token_id"])
 def test_a_setting_that_is_missing_is_named(tmp_path: Path, key: str) -> None:
     change_config(copied(FOLDER, tmp_path), **{key: None})

@@ -26,8 +26,10 @@ class PiecesTokenizer:
         """Raises RuntimeError or ValueError if the bytes are no SentencePiece model."""
         self._model = model
         self._names = dict(names)
-        self._reader = SentencePieceProcessor(model_proto=model)
         types = [_piece_type(piece) for piece in _pieces(model)]
+        if not types:
+            raise ValueError("there are no pieces in it")
+        self._reader = SentencePieceProcessor(model_proto=model)
         # The library turns a user-defined symbol into its id wherever a text spells it, full-width letters included.
         # A control symbol it never does, so people's text goes through a copy in which all of them are control ones.
         self._writer = SentencePieceProcessor(model_proto=_without_user_symbols(model))

@@ -67,9 +67,10 @@ def read_all_weights(path: Path, architecture: Architecture) -> "dict[str, Tenso
         for name, tensor in tensors_in(directory_weights(path))
         if not is_mask(name)
     }
-    embeddings = _EMBEDDINGS[architecture]
-    if embeddings in weights:  # the output layer is the embedding; a newer file holds it once
-        weights.setdefault("lm_head.weight", weights[embeddings])
+    same = (_EMBEDDINGS[architecture], "lm_head.weight")  # one matrix; newer files hold it once, under either name
+    for name, other in (same, same[::-1]):
+        if name in weights:
+            weights.setdefault(other, weights[name])
     return weights
 
 

@@ -29,6 +29,7 @@ _ELSEWHERE = {
     "bench": "bot.bench",
     "evaluate": "bot.training.commands",
     "model": "bot.model_commands",
+    "score": "bot.score",
     "train": "bot.training.commands",
     "train-ranker": "bot.training.commands",
 }

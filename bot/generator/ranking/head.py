@@ -39,6 +39,7 @@ class Head:
         self.end_id = min(dialect.stop_ids)
         self.limit: int = model.config.n_positions
         """Most tokens of context and reply together."""
+        self.vocabulary = embedding_rows(model)
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, *, name: str, device: str, dtype: str) -> "Head":

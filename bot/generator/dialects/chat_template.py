@@ -79,7 +79,9 @@ class ChatTemplate:
             True,
             key=lambda count: len(self._tokens(self._messages(utterances[:count], persona))) > max_tokens,
         )
-        messages = self._messages(utterances[:length], persona) if length else []
+        if length == 0:
+            return TrainingExample((), ())
+        messages = self._messages(utterances[:length], persona)
         tokens = self._tokens(messages)
         learned = self._learned(messages, tokens) if BOT in learned_speakers else frozenset()
         return TrainingExample(
@@ -126,7 +128,7 @@ class ChatTemplate:
         return [Message(USER, f"{facts}\n\n{messages[0].content}"), *messages[1:]]
 
     def _tokens(self, messages: Sequence[Message]) -> list[Token]:
-        return self._tokenizer.tokens(self._tokenizer.render(messages, open_reply=False)) if messages else []
+        return self._tokenizer.tokens(self._tokenizer.render(messages, open_reply=False))
 
     def _learned(self, messages: Sequence[Message], tokens: Sequence[Token]) -> frozenset[int]:
         """The places of the tokens that the assistant writes: from where its reply opens to where it ends."""

@@ -37,7 +37,7 @@ class Token:
     end: int
 
 
-class TemplateRefusal(Exception):
+class TemplateRefusal(CheckpointError):
     """The template does not write such a talk: it raises an error, or does not write each message once."""
 
 
@@ -75,6 +75,10 @@ class ChatTokenizer:
         found = self._backend.token_to_id(token)
         return None if found is None else int(found)
 
+    def piece(self, token_id: int) -> str:
+        """See `TextTokenizer.piece`."""
+        return str(self._backend.id_to_token(token_id) or "")
+
     def encode(self, text: str) -> list[int]:
         """See `TextTokenizer.encode`."""
         return [token.id for token in self.tokens(Rendered(text, (range(len(text)),)))]
@@ -111,17 +115,29 @@ class ChatTokenizer:
         waiting = [(0, len(rendered.text))]
         while waiting:
             start, end = waiting.pop()
-            encoding = self._backend.encode(rendered.text[start:end], add_special_tokens=False)
-            tokens = [
-                Token(token_id, start + first, start + last)
-                for token_id, (first, last) in zip(encoding.ids, encoding.offsets, strict=True)
-            ]
+            tokens = self._stretch(rendered.text, start, end)
             forged = [token for token in tokens if self._is_forged(token, rendered)]
             if forged:
                 waiting.extend(reversed(_around(start, end, [self._name_place(token, rendered) for token in forged])))
             else:
                 found.extend(tokens)
         return found
+
+    def _stretch(self, text: str, start: int, end: int) -> list[Token]:
+        """The tokens of a part of a text; some tokenizers would put a space in front of it, were it the beginning."""
+        if start > 0:
+            tokens = self._encoded("\n" + text[start:end], start - 1)
+            inside = [token for token in tokens if token.end > start]
+            if all(token.start >= start for token in inside):
+                return inside
+        return self._encoded(text[start:end], start)
+
+    def _encoded(self, text: str, place: int) -> list[Token]:
+        encoding = self._backend.encode(text, add_special_tokens=False)
+        return [
+            Token(token_id, place + first, place + last)
+            for token_id, (first, last) in zip(encoding.ids, encoding.offsets, strict=True)
+        ]
 
     def _written(self, messages: Sequence[Message], open_reply: bool) -> str | None:
         try:

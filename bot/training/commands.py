@@ -15,17 +15,22 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-CORPUS_HELP = "NAME=WEIGHT, repeatable: everyday, chitchat, chatterbot; 2 reads it twice an epoch, 0.5 half of it."
+CORPUS_HELP = (
+    "NAME=WEIGHT, repeatable: everyday, chitchat, chatterbot, or PATH:FORMAT for a file of yours (gpt2-chitchat, "
+    "dialogpt, devjwsong and their kinds); 2 reads it twice an epoch, 0.5 half of it."
+)
 
 
 @click.command("train")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory of the new checkpoint.")
 @click.option("--from-scratch", is_flag=True, help="Start with random weights and a tokenizer of its own.")
 @click.option("--checkpoint", help='Go on from this one: "starter", a directory, or a hub id.')
+@click.option("--dialect", default="auto", show_default=True, help="How talks are written; auto: the checkpoint's way.")
 @click.option("--layers", type=click.IntRange(1), default=6, show_default=True, help="From scratch: depth.")
 @click.option("--width", type=click.IntRange(16), default=256, show_default=True, help="From scratch: width.")
 @click.option("--vocab-size", type=click.IntRange(300), default=6000, show_default=True, help="From scratch: tokens.")
 @click.option("--corpus", "corpora", multiple=True, default=("everyday=1",), show_default=True, help=CORPUS_HELP)
+@click.option("--held-out", help="PATH:FORMAT of a file to judge the run by.  [default: part of the first corpus]")
 @click.option("--epochs", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="End after this time, well annealed.")
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=2e-3, show_default=True)
@@ -36,10 +41,12 @@ def train(
     out: Path,
     from_scratch: bool,
     checkpoint: str | None,
+    dialect: str,
     layers: int,
     width: int,
     vocab_size: int,
     corpora: tuple[str, ...],
+    held_out: str | None,
     epochs: int,
     minutes: float | None,
     learning_rate: float,
@@ -59,6 +66,8 @@ def train(
                 shares=_shares(corpora),
                 shape=shape,
                 checkpoint=checkpoint,
+                dialect=dialect,
+                held_out=held_out,
                 epochs=epochs,
                 minutes=minutes,
                 learning_rate=learning_rate,
@@ -153,7 +162,9 @@ def _shares(corpora: tuple[str, ...]) -> list["Share"]:
 
     shares = []
     for given in corpora:
-        name, _, weight = given.partition("=")
+        name, equals, weight = given.rpartition("=")
+        if not equals or ":" in weight:  # the sign stands in a path
+            name, weight = given, "1"
         corpus_named(name)
         try:
             shares.append(Share(name, float(weight or 1)))

@@ -33,7 +33,8 @@ def perplexity(checkpoint: str, corpus_name: str) -> float:
         batch = batches[number]
         targets = batch["labels"][:, 1:]
         learned = targets != IGNORED
-        logits = model(input_ids=batch["input_ids"], use_cache=False).logits[:, :-1][learned]  # (N, V)
+        read = {name: ids for name, ids in batch.items() if name != "labels"}
+        logits = model(**read, use_cache=False).logits[:, :-1][learned]  # (N, V)
         loss += float(F.cross_entropy(logits.float(), targets[learned], reduction="sum"))
         tokens += int(learned.sum())
     return math.exp(loss / tokens)
@@ -41,7 +42,7 @@ def perplexity(checkpoint: str, corpus_name: str) -> float:
 
 def hits_at_one(ranker: Ranker, corpus_name: str, seed: int = 0) -> float:
     """How often the real reply scores best among ten: itself and nine replies to something else (chance: 0.1)."""
-    dialogues = list(corpus_named(corpus_name).held_out())
+    dialogues = [dialogue for dialogue in corpus_named(corpus_name).held_out() if len(dialogue.turns) > 1]
     pool = ReplyPool(dialogues)
     rng = random.Random(seed)
     hits, questions = 0, 0

@@ -1,19 +1,28 @@
 """From dialogues to batches of token ids, written by the same dialect that inference uses."""
 
 import random
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from bot.generator.dialects.base import BOT, IGNORED, Dialect, Utterance
+from bot.generator.dialects.base import BOT, IGNORED, Dialect, TrainingExample, Utterance
+from bot.generator.dialects.devjwsong import Devjwsong
+from bot.generator.dialects.dialogpt import DialoGPT
+from bot.generator.dialects.transfertransfo import TransferTransfo
+from bot.training.corpora.dialogpt_tsv import PAIRS
 from bot.training.corpora.dialogue import Dialogue
 from bot.training.corpora.registry import PERSON, Corpus, corpus_named
+from bot.training.dialogpt_features import Feature, features, validation_feature
 
 _EARLY_EXPONENT = 1.6
 """Where early corpora lie in a run: position = uniform ** exponent, so their share falls from above to below even."""
+
+MAX_TURNS = 5
+"""Turns of one example of the families that make one a reply, the reply included (devjwsong's --max_turns)."""
 
 _STRETCH = 2048
 """Examples that are sorted by length together; a batch holds examples of one stretch only."""
@@ -29,11 +38,12 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class EncodedDialogue:
-    """Ids and labels of a whole dialogue, and its place in the run between 0 and 1."""
+    """Ids, labels and (where the family has them) token types of a dialogue, and its place in the run, 0 to 1."""
 
     input_ids: np.ndarray
     labels: np.ndarray
     place: float
+    type_ids: np.ndarray | None = None
 
 
 def utterances_of(dialogue: Dialogue) -> list[Utterance]:
@@ -47,13 +57,39 @@ def encode_dialogues(
     """Write dialogues as examples; those from which nothing can be learned are left out."""
     encoded = []
     for dialogue in dialogues:
-        example = dialect.example(utterances_of(dialogue), corpus.learned_speakers, max_tokens)
-        if all(label == IGNORED for label in example.labels):
-            continue
-        place = rng.random() ** (_EARLY_EXPONENT if corpus.early else 1.0)
-        ids, labels = np.array(example.input_ids, np.int32), np.array(example.labels, np.int32)
-        encoded.append(EncodedDialogue(ids, labels, place))
+        for example in examples_of(dialect, dialogue, corpus.learned_speakers, max_tokens):
+            if all(label == IGNORED for label in example.labels):
+                continue
+            place = rng.random() ** (_EARLY_EXPONENT if corpus.early else 1.0)
+            ids, labels = np.array(example.input_ids, np.int32), np.array(example.labels, np.int32)
+            types = None if example.type_ids is None else np.array(example.type_ids, np.int32)
+            encoded.append(EncodedDialogue(ids, labels, place, types))
     return encoded
+
+
+def examples_of(
+    dialect: Dialect, dialogue: Dialogue, learned_speakers: Container[int], max_tokens: int
+) -> Sequence[TrainingExample]:
+    """What the family's own training makes of a dialogue: one example, one a reply, or what the weights ask for."""
+    utterances = utterances_of(dialogue)
+    if isinstance(dialect, Devjwsong | TransferTransfo):
+        return dialect.examples(utterances, MAX_TURNS, max_tokens)
+    if isinstance(dialect, DialoGPT) and (dialogue.weights or dialogue.source == PAIRS):
+        return [feature.example() for feature in features_of(dialect, dialogue, max_tokens)]
+    return [dialect.example(utterances, learned_speakers, max_tokens)]
+
+
+def features_of(dialect: DialoGPT, dialogue: Dialogue, max_tokens: int) -> list[Feature]:
+    """A dialogue of DialoGPT's own files as its own code reads it."""
+    end = min(dialect.stop_ids)
+    turns = [dialect.encode([utterance], sys.maxsize)[:-1] for utterance in utterances_of(dialogue)]
+    if dialogue.weights is None:
+        context, answer = turns
+        pair = validation_feature(0, context, answer, max_tokens, end)
+        return [] if pair is None else [pair]
+    made = features(zip(dialogue.weights, turns, strict=True), max_tokens, end)
+    # Features may be longer than was asked for; the original's loader drops them.
+    return [feature for feature in made if len(feature.input_ids) <= max_tokens]
 
 
 def training_examples(
@@ -101,7 +137,14 @@ class Batches(Dataset[dict[str, torch.Tensor]]):
         for row, example in enumerate(batch):
             ids[row, : len(example.input_ids)] = example.input_ids
             labels[row, : len(example.labels)] = example.labels
-        return {"input_ids": torch.from_numpy(ids), "labels": torch.from_numpy(labels)}
+        made = {"input_ids": torch.from_numpy(ids), "labels": torch.from_numpy(labels)}
+        if any(example.type_ids is not None for example in batch):
+            types = np.full((len(batch), longest), self._pad_id, np.int64)  # (B, T)
+            for row, example in enumerate(batch):
+                if example.type_ids is not None:
+                    types[row, : len(example.type_ids)] = example.type_ids
+            made["token_type_ids"] = torch.from_numpy(types)
+        return made
 
 
 def _cut(examples: Sequence[EncodedDialogue], tokens_per_batch: int) -> Iterable[list[EncodedDialogue]]:

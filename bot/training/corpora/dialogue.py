@@ -21,11 +21,15 @@ _STUTTER = re.compile(r"(.)\1{5}|[^\w\s]{5}")
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """Turns in order, two speakers in strict alternation, the person first."""
+    """Turns in order, two speakers in strict alternation, the person first.
+
+    `weights`, one a turn, are DialoGPT's: a turn of weight 0 is not learned.
+    """
 
     turns: tuple[str, ...]
     source: str
     topic: str = ""
+    weights: tuple[float, ...] | None = None
 
 
 def is_held_out(key: str) -> bool:

@@ -1,4 +1,4 @@
-"""The corpora by name, and which side of each is worth imitating."""
+"""The corpora by name (or file and format), and which side of each is worth imitating."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from bot.generator.dialects.base import BOT
 from bot.training.corpora import chatterbot, chitchat, everyday
 from bot.training.corpora.dialogue import Dialogue
+from bot.training.corpora.files import CorpusFile
 from bot.training.errors import TrainingError
 
 PERSON = 1
@@ -30,8 +31,11 @@ CORPORA = {
 
 
 def corpus_named(name: str) -> Corpus:
-    """Raises TrainingError for an unknown name."""
+    """A corpus by its name, or a file as `PATH:FORMAT`. Raises TrainingError for an unknown name or format."""
+    if ":" in name:
+        file = CorpusFile.named(name)
+        return Corpus(file.training_pass, file.held_out, frozenset({BOT, PERSON}), early=False)
     try:
         return CORPORA[name]
     except KeyError:
-        raise TrainingError(f"There is no corpus {name!r}. Known: {', '.join(sorted(CORPORA))}.") from None
+        raise TrainingError(f"There is no corpus {name!r}. Known: {', '.join(sorted(CORPORA))}, PATH:FORMAT.") from None

@@ -1,0 +1,62 @@
+"""Checkpoints of older systems are trained on their own files, and stay what they are."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from bot.generator.candidates import GenerationRequest
+from bot.generator.decoding import Decoding
+from bot.generator.dialects.base import Utterance
+from bot.generator.engine import load_generator
+from bot.generator.formats.registry import open_checkpoint
+from bot.training.commands import train
+from bot.training.evaluate import perplexity
+
+torch.set_num_threads(1)
+PARITY = Path(__file__).parents[2] / "parity"
+
+FAMILIES = {
+    "gpt2-chitchat": (PARITY / "gpt2-chitchat", PARITY / "gpt2-chitchat" / "train.txt"),
+    "devjwsong": (PARITY / "devjwsong", PARITY / "devjwsong" / "train_utters.json"),
+    "dialogpt": (PARITY / "training" / "dialogpt" / "small_ft.pkl", PARITY / "training" / "dialogpt" / "train.tsv"),
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_few_steps_lower_the_loss_and_the_dialect_stays(name: str, tmp_path: Path) -> None:
+    checkpoint, corpus = FAMILIES[name]
+    out = tmp_path / "model"
+    given = f"{corpus}:{name}"
+    arguments = ["--checkpoint", str(checkpoint), "--corpus", f"{given}=1", "--held-out", given]
+    rate = ["--dtype", "float32", "--epochs", "30", "--learning-rate", "0.003"]
+    result = CliRunner().invoke(train, ["--out", str(out), *arguments, *rate])
+    assert result.exit_code == 0, result.output
+    before, after = perplexity(str(checkpoint), given), perplexity(str(out), given)
+    assert after < before / 4
+    found = open_checkpoint(str(out))
+    assert (found.dialect, found.system) == (name, open_checkpoint(str(checkpoint)).system)
+    generator = load_generator(str(out), device="cpu")
+    ids = generator.dialect.encode([Utterance(1, "hello")], 50)
+    assert ids == load_generator(str(checkpoint), device="cpu").dialect.encode([Utterance(1, "hello")], 50)
+    request = GenerationRequest(input_ids=tuple(ids), decoding=Decoding(candidates=2, max_new_tokens=8), seed=0)
+    assert len(generator.generate([request])[0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--from-scratch", "--dialect", "devjwsong"], "give a --checkpoint for devjwsong"),
+        (["--checkpoint", "starter", "--dialect", "devjwsong"], "which the dialect devjwsong needs"),
+        (["--checkpoint", "starter", "--dialect", "klingon"], "no dialect 'klingon'"),
+        (["--checkpoint", "starter", "--held-out", "everyday"], "no format 'everyday'"),
+        (["--checkpoint", "starter", "--corpus", "a=b.txt:dialogpt"], "a=b.txt: cannot be read"),
+        (["--checkpoint", str(PARITY / "pingpong-gpt" / "model.pth")], "only generators that are a GPT-2"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_line(arguments: list[str], complaint: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(train, ["--out", str(tmp_path / "out"), *arguments])
+    assert result.exit_code == 1
+    assert complaint in result.output
+    assert "Traceback" not in result.output

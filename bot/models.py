@@ -60,9 +60,9 @@ class Models:
         """The context as token ids, within the budget and with room for the reply."""
         decoding = settings.decoding
         room = min(decoding.max_new_tokens, _ROOM)
-        budget = min(settings.history.tokens, self.generator.context_budget(room))
-        if decoding.max_length:
-            budget = min(budget, decoding.max_length - min(room, decoding.max_length // 2))
+        if decoding.max_length:  # where both together are short, most of it is the talk's
+            room = min(room, max(1, decoding.max_length // 4))
+        budget = min(settings.history.tokens, self.generator.context_budget(room, decoding.max_length))
         return tuple(self.generator.dialect.encode(context.utterances, max(1, budget), context.persona))
 
     async def generate(self, request: GenerationRequest) -> Sequence[Candidate]:

@@ -86,11 +86,13 @@ class Decoder:
             )
         return cls(model, spoken, revision_of(checkpoint.files))
 
-    def context_budget(self, reply_tokens: int) -> int:
+    def context_budget(self, reply_tokens: int, max_length: int = 0) -> int:
         """See `Generator.context_budget`."""
-        shared = self.model.room(0) - self.model.room(1)  # 1 where context and reply share the positions, else 0
-        left = self.model.room(0) - reply_tokens if shared else self.model.context_limit
-        return min(self.model.context_limit, left)
+        limit = self.model.context_limit
+        if self.model.room(0) == self.model.room(1):  # an encoder reads the context: it takes nothing from the reply
+            return limit
+        budget = min(limit, self.model.room(0) - reply_tokens)
+        return min(budget, max(1, max_length - reply_tokens)) if max_length else budget
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[list[Candidate]]:
         """See `Generator.generate`."""

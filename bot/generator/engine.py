@@ -19,8 +19,11 @@ class Generator(Protocol):
     def revision(self) -> str:
         """A short name for exactly these weights, tokenizer and config."""
 
-    def context_budget(self, reply_tokens: int) -> int:
-        """Longest context, in tokens, after which a reply of so many tokens still fits."""
+    def context_budget(self, reply_tokens: int, max_length: int = 0) -> int:
+        """Longest context, in tokens, after which a reply of so many tokens still fits.
+
+        `max_length` is that of the decoding settings; 0: there is none.
+        """
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[list[Candidate]]:
         """Candidates for each request, in order, all decoded together.

@@ -23,7 +23,7 @@ class CountingEngine:
     revision = "test"
     dialect: Dialect
 
-    def context_budget(self, reply_tokens: int) -> int:
+    def context_budget(self, reply_tokens: int, max_length: int = 0) -> int:
         return 100 - reply_tokens
 
     def __init__(self) -> None:

@@ -19,6 +19,9 @@ class TextTokenizer(Protocol):
     def id_of(self, token: str) -> int | None:
         """The id of exactly this token, or None."""
 
+    def piece(self, token_id: int) -> str:
+        """How the tokenizer's files write this id, a control id too; nothing for an id that it lacks."""
+
     def encode(self, text: str) -> list[int]:
         """Ids of a text, nothing added in front or behind; never a control id, whatever the text spells."""
 

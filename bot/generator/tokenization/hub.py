@@ -32,6 +32,10 @@ class HubTokenizer:
         found = self.backend.token_to_id(token)
         return None if found is None else int(found)
 
+    def piece(self, token_id: int) -> str:
+        """See `TextTokenizer.piece`."""
+        return str(self.backend.id_to_token(token_id) or "")
+
     def encode(self, text: str) -> list[int]:
         """See `TextTokenizer.encode`.
 

@@ -43,6 +43,10 @@ class PiecesTokenizer:
         found = int(self._reader.piece_to_id(token))
         return found if self._reader.id_to_piece(found) == token else None
 
+    def piece(self, token_id: int) -> str:
+        """See `TextTokenizer.piece`."""
+        return str(self._reader.id_to_piece(token_id)) if 0 <= token_id < self.size else ""
+
     def encode(self, text: str) -> list[int]:
         """See `TextTokenizer.encode`."""
         return [int(token_id) for token_id in self._writer.encode(text, out_type=int)]

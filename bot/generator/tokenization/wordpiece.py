@@ -56,6 +56,10 @@ class WordPieceTokenizer:
         """See `TextTokenizer.id_of`."""
         return self._ids.get(token)
 
+    def piece(self, token_id: int) -> str:
+        """See `TextTokenizer.piece`."""
+        return self._tokens[token_id] if 0 <= token_id < self.size else ""
+
     def encode(self, text: str) -> list[int]:
         """See `TextTokenizer.encode`."""
         return list(self._backend.encode(text, add_special_tokens=False).ids)

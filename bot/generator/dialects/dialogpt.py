@@ -4,6 +4,7 @@ from collections.abc import Container, Sequence
 
 from bot.generator.decoding import Decoding
 from bot.generator.dialects.base import IGNORED, Habits, TrainingExample, Utterance, fitting
+from bot.generator.dialects.speakers import english_spacing
 from bot.generator.errors import CheckpointError
 from bot.generator.tokenization.base import TextTokenizer
 from bot.generator.tokenization.hub import END_OF_TEXT
@@ -49,8 +50,8 @@ class DialoGPT:
         """See `Dialect.type_ids`: there are none."""
 
     def decode(self, ids: Sequence[int]) -> str:
-        """See `Dialect.decode`."""
-        return self._tokenizer.decode(ids)
+        """See `Dialect.decode`: as transformers wrote it when the models were published."""
+        return english_spacing(self._tokenizer.decode(ids))
 
     def example(
         self,

@@ -11,24 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from bot.generator.dialects.speakers import english_spacing
 from bot.generator.models.base import LanguageModel, Prompt
 
 SEED = 2020
 """The original starts its random numbers anew with this for every context."""
 
-_SPACED = (
-    (" .", "."),
-    (" ?", "?"),
-    (" !", "!"),
-    (" ,", ","),
-    (" ' ", "'"),
-    (" n't", "n't"),
-    (" 'm", "'m"),
-    (" do not", " don't"),
-    (" 's", "'s"),
-    (" 've", "'ve"),
-    (" 're", "'re"),
-)
+_OLD_SPACING = ((" do not", " don't"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +31,8 @@ class Hypothesis:
 
 
 def clean_up(text: str) -> str:
-    """English spacing as the original's tokenizer leaves it, in its order."""
-    for spaced, closed in _SPACED:
-        text = text.replace(spaced, closed)
-    return text
+    """English spacing as the original's tokenizer leaves it."""
+    return english_spacing(text, _OLD_SPACING)
 
 
 @torch.inference_mode()

@@ -28,6 +28,9 @@ PERSON = 1
 _FIRST_LOGITS = 16
 _DIGITS = 6
 _UNCUT = 1 << 30
+_UNFILTERED_SHOWN = 50
+"""Tokens of a step that are listed where neither top-k nor top-p leaves any out."""
+
 _AS_TRANSFORMERS = Manner(spares_stops=False, ngrams="sequence")
 """How transformers' own generate reads settings. Families without a program of their own are held against it."""
 
@@ -53,7 +56,7 @@ class Tracer:
         self.dialect = decoder.dialect
         if decoder.manner == Manner():
             decoder.manner = _AS_TRANSFORMERS
-        self._tokenizer = checkpoint.read_tokenizer()
+        self.tokenizer = checkpoint.read_tokenizer()
         self._modes = tuple(modes)
         self._trim = trim
 
@@ -88,7 +91,7 @@ class Tracer:
     def seen(self, ids: Sequence[int]) -> Record:
         """What the model reads: ids, their pieces, types, positions, and the scores of the token that follows."""
         model = self.decoder.model
-        record: Record = {"input_ids": list(ids), "pieces": pieces_of(self._tokenizer, ids)}
+        record: Record = {"input_ids": list(ids), "pieces": pieces_of(self.tokenizer, ids)}
         types = self.dialect.type_ids(ids)
         if types is not None:
             record["token_type_ids"] = list(types)
@@ -128,6 +131,23 @@ class Tracer:
         """The likeliest tokens of what the filters left, but for the first. Raises GenerationFailed."""
         request = _request(ids, settings.decoding, settings.seed)
         return self.decoder.write(request, likeliest=True, skipped=skipped)
+
+    def best(self, ids: Sequence[int], settings: Settings, said: Record) -> tuple[list[int], bool]:
+        """The reply with which a talk goes on, its stop token included, and whether it has one.
+
+        It is the search's best where the settings search, else what `said` has in the mode "filtered". Raises
+        GenerationFailed.
+        """
+        if settings.decoding.search == "beam":
+            found = self.decoder.search(_request(ids, settings.decoding, settings.seed))
+            if found:
+                return [*found[0].tokens, *([] if found[0].stop is None else [found[0].stop])], found[
+                    0
+                ].stop is not None
+        filtered = said.get("filtered") or self._written(ids, settings)
+        if "error" in filtered:
+            raise GenerationFailed(filtered["error"])
+        return filtered["reply_ids"], filtered["stopped"]
 
     def encode(self, utterances: Sequence[Utterance], settings: Settings, persona: Sequence[str] = ()) -> list[int]:
         """The context's ids after the family's limit of turns; whole, unless it was to be trimmed."""
@@ -180,14 +200,20 @@ class Tracer:
         record: Record = {
             "output_ids": [*row.before, *reply],
             "reply_ids": reply,
-            "reply_pieces": pieces_of(self._tokenizer, reply),
+            "reply_pieces": pieces_of(self.tokenizer, reply),
             "stopped": row.stop is not None,
             "text": self.dialect.decode(row.tokens),
             "log_prob": round(row.log_prob, _DIGITS),
         }
         if watched:
+            filters = decoding.top_k > 0 or decoding.top_p < 1
+            shown = None if filters else _UNFILTERED_SHOWN
             record["kept_steps"] = [
-                {"ids": kept, "probs": [round(p, _DIGITS) for p in probabilities]}
+                {
+                    "kept": len(kept),
+                    "ids": kept[:shown],
+                    "probs": [round(probability, _DIGITS) for probability in probabilities[:shown]],
+                }
                 for kept, probabilities in row.survivors
             ]
         return record
@@ -245,7 +271,7 @@ class Tracer:
         base = replace(settings, given={})
         beam = base.changed(_DIALOGRPT, where).changed(settings.given_words(), where)
         sampling = base.changed(_DIALOGRPT_SAMPLING, where).changed(settings.given_words(), where)
-        return {"beam": self._dialogrpt_beam(ids, beam), "sampling": self._dialogrpt_sampling(ids, sampling)}
+        return {"beam": [self._dialogrpt_beam(ids, beam)], "sampling": self._dialogrpt_sampling(ids, sampling)}
 
     def _dialogrpt_beam(self, ids: Sequence[int], settings: Settings) -> Record:
         request = _request(ids, settings.decoding, settings.seed)

@@ -130,7 +130,7 @@ def _switch(value: Any) -> Translated:
 
 
 _WORDS: Mapping[str, Callable[[Any], Translated]] = {
-    **{name: _as(name) for name in Decoding.model_fields},
+    **{name: _as(name) for name in Decoding.model_fields if name != "preset"},
     "top_p": _nucleus,
     "turns": _turns,
     "seed": lambda value: {"seed": _whole(value, 0)},

@@ -15,6 +15,8 @@ from bot.generator.tokenization.base import TextTokenizer
 from bot.generator.tokenization.chat import ChatTokenizer, Message, Rendered, TemplateRefusal, Token
 
 SYSTEM, USER, ASSISTANT = "system", "user", "assistant"
+_REPLY_TOKENS = 128
+_MOST_REPLY_TOKENS = 1024
 
 
 class ChatTemplate:
@@ -190,11 +192,15 @@ def _stop_ids(tokenizer: ChatTokenizer, talk: Rendered) -> frozenset[int]:
 
 
 def _recommended(generation: Mapping[str, Any]) -> Decoding:
-    """How the checkpoint's authors decode (generation_config.json), greedily if they do not say."""
+    """How the checkpoint's authors decode (generation_config.json), greedily if they do not say.
+
+    Such models can write for minutes; without advice a reply ends after what one reads in a chat.
+    """
     sampled = bool(generation.get("do_sample", False))
+    longest = generation.get("max_new_tokens") or _REPLY_TOKENS
     return Decoding(
         candidates=1,
-        max_new_tokens=512,
+        max_new_tokens=min(int(longest), _MOST_REPLY_TOKENS),
         min_new_tokens=0,
         temperature=float(generation.get("temperature") or 1.0) if sampled else 0.0,
         top_k=int(generation.get("top_k", 50) or 0) if sampled else 0,

@@ -19,6 +19,7 @@ CORPUS_HELP = (
     "NAME=WEIGHT, repeatable: everyday, chitchat, chatterbot, or PATH:FORMAT for a file of yours (gpt2-chitchat, "
     "dialogpt, devjwsong and their kinds); 2 reads it twice an epoch, 0.5 half of it."
 )
+RANKER_CORPUS_HELP = f"{CORPUS_HELP} PATH:dialogrpt: pairs of a better and a worse answer, as DialogRPT trains on them."
 
 
 @click.command("train")
@@ -83,7 +84,7 @@ def train(
 @click.command("train-ranker")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Directory of the new ranker.")
 @click.option("--generator", default="starter", show_default=True, help="Its trunk is the start; it also errs for us.")
-@click.option("--corpus", "corpora", multiple=True, default=("everyday=1",), show_default=True, help=CORPUS_HELP)
+@click.option("--corpus", "corpora", multiple=True, default=("everyday=1",), show_default=True, help=RANKER_CORPUS_HELP)
 @click.option("--epochs", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="End after this time, well annealed.")
 @click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=3e-4, show_default=True)
@@ -110,7 +111,7 @@ def train_ranker(
             RankerPlan(
                 out=out,
                 generator=generator,
-                shares=_shares(corpora),
+                shares=_shares(corpora, for_ranker=True),
                 minutes=minutes,
                 epochs=epochs,
                 learning_rate=learning_rate,
@@ -156,7 +157,8 @@ def _reported(work: Callable[[], T]) -> T:
         raise click.ClickException(f"Training needs more packages ({error}): pip install 'banter[train]'.") from error
 
 
-def _shares(corpora: tuple[str, ...]) -> list["Share"]:
+def _shares(corpora: tuple[str, ...], *, for_ranker: bool = False) -> list["Share"]:
+    from bot.training.corpora.preferences import preference_file
     from bot.training.corpora.registry import corpus_named
     from bot.training.examples import Share
 
@@ -165,7 +167,8 @@ def _shares(corpora: tuple[str, ...]) -> list["Share"]:
         name, equals, weight = given.rpartition("=")
         if not equals or ":" in weight:  # the sign stands in a path
             name, weight = given, "1"
-        corpus_named(name)
+        if not for_ranker or preference_file(name) is None:
+            corpus_named(name)
         try:
             shares.append(Share(name, float(weight or 1)))
         except ValueError:

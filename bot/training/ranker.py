@@ -13,10 +13,12 @@ from torch.utils.data import Dataset
 from transformers import GPT2Config, GPT2ForSequenceClassification, GPT2LMHeadModel
 
 from bot.generator.dialects.base import BOT, Dialect, Utterance
-from bot.generator.engine import load_generator
+from bot.generator.engine import Generator, load_generator
 from bot.generator.formats.base import Checkpoint
 from bot.generator.formats.registry import open_checkpoint
 from bot.generator.loading import load_model
+from bot.training.corpora import preferences
+from bot.training.corpora.preferences import MAX_TOKENS, preference_file
 from bot.training.corpora.registry import corpus_named
 from bot.training.errors import TrainingError
 from bot.training.examples import Share
@@ -30,6 +32,9 @@ POSITIONS = 96
 
 TOKENS_PER_BATCH = 4096
 _STRETCH = 2048
+
+Group = list[list[int]]
+"""Token ids of one context with each of several replies, the right one first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,17 +73,17 @@ def logits_of(model: Any, batch: dict[str, Any]) -> torch.Tensor:
 
 
 class ContrastBatches(Dataset[dict[str, torch.Tensor]]):
-    """Groups of about equal length in padded batches.
+    """Groups of a right reply and wrong ones after their context, of about equal length, in padded batches.
 
     `labels` (B) is the row of the real reply for a wrong one, and -1 for a real one; `last` (B) is the last token.
     """
 
-    def __init__(self, found: Sequence[Contrast], dialect: Dialect, max_tokens: int, seed: int) -> None:
-        self._pad_id = min(dialect.stop_ids)
+    def __init__(self, groups: Sequence[Group], pad_id: int, seed: int) -> None:
+        self._pad_id = pad_id
         rng = random.Random(seed)
-        groups = [encode_group(contrast, dialect, max_tokens) for contrast in found]
+        groups = list(groups)
         rng.shuffle(groups)
-        self._batches: list[list[list[list[int]]]] = []
+        self._batches: list[list[Group]] = []
         for start in range(0, len(groups), _STRETCH):
             stretch = sorted(groups[start : start + _STRETCH], key=_width)
             batches = list(_cut(stretch))
@@ -102,7 +107,7 @@ class ContrastBatches(Dataset[dict[str, torch.Tensor]]):
         }
 
 
-def encode_group(contrast: Contrast, dialect: Dialect, max_tokens: int) -> list[list[int]]:
+def encode_group(contrast: Contrast, dialect: Dialect, max_tokens: int) -> Group:
     """The context with every reply, as a ranker reads it: no end after the reply."""
     return [
         dialect.encode([*contrast.context, Utterance(BOT, reply)], max_tokens + 1)[:-1]
@@ -118,13 +123,14 @@ def train_ranker(plan: RankerPlan) -> None:
     generator = load_generator(plan.generator)
     checkpoint = open_checkpoint(plan.generator)
     checkpoint.read_tokenizer().save(plan.out)
-    right = _training_contrasts(plan, rng)
     positions = min(POSITIONS, generator.context_budget(0))
-    log.info("generating_wrong_replies", extra={"contexts": len(right)})
-    batches = ContrastBatches(with_generated(right, generator, rng), generator.dialect, positions, plan.seed)
-    aside = contrasts(list(corpus_named(plan.shares[0].corpus).held_out()), random.Random(0))
-    held_out = ContrastBatches(with_generated(aside, generator, random.Random(0)), generator.dialect, positions, seed=0)
-    model = _grown_from(checkpoint, positions, min(generator.dialect.stop_ids))
+    end = min(generator.dialect.stop_ids)
+    if not plan.shares:
+        raise TrainingError("Give at least one --corpus NAME=WEIGHT.")
+    groups = [group for share in plan.shares for group in _groups(share, generator, positions, rng)]
+    batches = ContrastBatches(groups, end, plan.seed)
+    held_out = ContrastBatches(_groups_aside(plan.shares[0], generator, positions), end, seed=0)
+    model = _grown_from(checkpoint, positions, end)
     run(
         ContrastTrainer,
         model,
@@ -138,7 +144,7 @@ def train_ranker(plan: RankerPlan) -> None:
         seed=plan.seed,
     )
     centre(model, held_out)
-    model.config.pad_token_id = min(generator.dialect.stop_ids)
+    model.config.pad_token_id = end
     save_halved(model, plan.out)
     log.info("ranker_saved", extra={"path": str(plan.out)})
 
@@ -174,25 +180,54 @@ def centre(model: Any, batches: ContrastBatches) -> None:
     model.transformer.ln_f.bias -= direction * logits.mean() / direction.dot(direction)
 
 
-def _training_contrasts(plan: RankerPlan, rng: random.Random) -> list[Contrast]:
-    if not plan.shares:
-        raise TrainingError("Give at least one --corpus NAME=WEIGHT.")
+def _groups(share: Share, generator: Generator, positions: int, rng: random.Random) -> list[Group]:
+    """One epoch of a corpus."""
     found: list[Contrast] = []
-    for share in plan.shares:
-        left = share.weight
-        while left > 0:
-            dialogues = list(corpus_named(share.corpus).training_pass(rng))
-            found += contrasts(dialogues[: round(len(dialogues) * min(left, 1.0))], rng)
-            left -= 1.0
-    return found
+    preferred: list[Group] = []
+    left = share.weight
+    while left > 0:
+        part = min(left, 1.0)
+        if (file := preference_file(share.corpus)) is not None:
+            groups = _preferred(file, generator, positions)
+            preferred += rng.sample(groups, round(len(groups) * part))
+        else:
+            dialogues = [one for one in corpus_named(share.corpus).training_pass(rng) if len(one.turns) > 1]
+            found += contrasts(dialogues[: round(len(dialogues) * part)], rng)
+        left -= 1.0
+    log.info("generating_wrong_replies", extra={"contexts": len(found)})
+    return [*preferred, *_encoded(with_generated(found, generator, rng), generator, positions)]
 
 
-def _width(group: Sequence[Sequence[int]]) -> int:
+def _groups_aside(share: Share, generator: Generator, positions: int) -> list[Group]:
+    """What the run is judged by: the corpus's held-out part, or the preferences themselves."""
+    file = preference_file(share.corpus)
+    if file is not None:
+        return _preferred(file, generator, positions)
+    aside = [one for one in corpus_named(share.corpus).held_out() if len(one.turns) > 1]
+    return _encoded(
+        with_generated(contrasts(aside, random.Random(0)), generator, random.Random(0)), generator, positions
+    )
+
+
+def _encoded(found: Sequence[Contrast], generator: Generator, positions: int) -> list[Group]:
+    return [encode_group(contrast, generator.dialect, positions) for contrast in found]
+
+
+def _preferred(file: Path, generator: Generator, positions: int) -> list[Group]:
+    end = min(generator.dialect.stop_ids)
+    groups = [one.rows(end, min(MAX_TOKENS, positions)) for one in preferences.read(file)]
+    largest = max((token for group in groups for row in group for token in row), default=0)
+    if largest >= generator.dialect.vocabulary_size:
+        raise TrainingError(f"{file}: it holds the token {largest}, which the generator does not know.")
+    return groups
+
+
+def _width(group: Group) -> int:
     return max(map(len, group))
 
 
-def _cut(groups: Sequence[list[list[int]]]) -> Iterator[list[list[list[int]]]]:
-    batch: list[list[list[int]]] = []
+def _cut(groups: Sequence[Group]) -> Iterator[list[Group]]:
+    batch: list[Group] = []
     rows = 0
     for group in groups:  # ascending widths, so the newest is the widest
         if batch and (rows + len(group)) * _width(group) > TOKENS_PER_BATCH:

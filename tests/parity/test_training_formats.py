@@ -9,18 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import GPT2LMHeadModel
+from transformers import GPT2ForSequenceClassification, GPT2LMHeadModel
 
 from bot.generator.dialects.base import IGNORED, Dialect
 from bot.generator.dialects.registry import dialect_named
 from bot.generator.formats.registry import open_checkpoint
 from bot.generator.loading import load_model
-from bot.training.corpora import chitchat_text, devjwsong_json, dialogpt_tsv
+from bot.training.corpora import chitchat_text, devjwsong_json, dialogpt_tsv, preferences
 from bot.training.corpora.dialogue import Dialogue
 from bot.training.corpora.registry import PERSON
 from bot.training.dialogpt_features import UNLEARNED, Feature, features, validation_feature
 from bot.training.examples import Batches, EncodedDialogue, examples_of
 from bot.training.finetune import ReplyTrainer
+from bot.training.ranker import ContrastBatches, ContrastTrainer
 
 torch.set_num_threads(1)
 HERE = Path(__file__).parent
@@ -32,7 +33,8 @@ def golden(folder: str) -> dict[str, Any]:
     return found
 
 
-DIALOGPT, CHITCHAT, DEVJWSONG = golden("training/dialogpt"), golden("gpt2-chitchat"), golden("devjwsong")
+DIALOGPT, CHITCHAT, DEVJWSONG = golden("dialogpt"), golden("gpt2-chitchat"), golden("devjwsong")
+DIALOGRPT = golden("dialogrpt")
 
 
 def opened(path: Path) -> tuple[Dialect, GPT2LMHeadModel]:
@@ -43,7 +45,7 @@ def opened(path: Path) -> tuple[Dialect, GPT2LMHeadModel]:
 
 @pytest.fixture(scope="module")
 def dialogpt() -> tuple[Dialect, GPT2LMHeadModel]:
-    return opened(HERE / "training" / "dialogpt" / "small_ft.pkl")
+    return opened(HERE / "dialogpt" / "small_ft.pkl")
 
 
 @pytest.fixture(scope="module")
@@ -192,3 +194,26 @@ def test_devjwsong_utterances_become_its_examples_and_loss(
         for one in made
     ] == [{name: one[name] for name in ("input_ids", "token_type_ids", "labels")} for one in run["examples"]]
     assert loss(model, made[:3], min(dialect.stop_ids)) == pytest.approx(run["batch_of_first_3"]["loss"], abs=1e-4)
+
+
+def test_dialogrpt_pairs_become_its_batch_and_loss() -> None:
+    training = DIALOGRPT["training"]
+    batch, end = training["batch"], DIALOGRPT["eos_id"]
+    found = preferences.read(HERE / "dialogrpt" / training["file"])
+    groups = [one.rows(end, training["max_seq_len"]) for one in found]
+    assert [[len(better), len(worse)] for better, worse in groups] == [
+        list(lengths) for lengths in zip(batch["len_pos"], batch["len_neg"], strict=True)
+    ]
+    for (better, worse), right, wrong in zip(groups, batch["ids_pos"], batch["ids_neg"], strict=True):
+        assert better == right[: len(better)]
+        assert worse == wrong[: len(worse)]
+        assert {*right[len(better) :], *wrong[len(worse) :]} <= {end}
+    checkpoint = open_checkpoint(str(HERE / "dialogrpt" / "restore" / "updown.pth"))
+    model = load_model(GPT2ForSequenceClassification, checkpoint, torch.device("cpu"), torch.float32)
+    read = ContrastBatches(groups, end, seed=0)
+    assert len(read) == 1
+    trainer = ContrastTrainer.__new__(ContrastTrainer)
+    with torch.no_grad():
+        assert float(trainer.compute_loss(model, read[0])) == pytest.approx(training["loss"], abs=1e-4)
+        chances = [math.exp(-float(trainer.compute_loss(model, ContrastBatches([g], end, seed=0)[0]))) for g in groups]
+    assert chances == pytest.approx(training["pred"], abs=1e-4)

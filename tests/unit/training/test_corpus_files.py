@@ -9,7 +9,7 @@ import pytest
 from bot.generator.dialects.base import IGNORED
 from bot.generator.dialects.dialogpt import DialoGPT
 from bot.generator.tokenization.hub import HubTokenizer
-from bot.training.corpora import chitchat_text, devjwsong_json, dialogpt_tsv
+from bot.training.corpora import chitchat_text, devjwsong_json, dialogpt_tsv, preferences
 from bot.training.corpora.registry import corpus_named
 from bot.training.dialogpt_features import UNLEARNED, features
 from bot.training.errors import TrainingError
@@ -146,3 +146,36 @@ def test_a_turn_that_is_too_long_by_itself_ends_an_example() -> None:
 
 def test_an_example_in_which_nothing_is_learned_is_none() -> None:
     assert features([(1.0, [1]), (0.0, [2])], 8, END) == []
+
+
+def preference(
+    *, hours: float = 0.5, scores: tuple[float, float] = (5, 1), ranks: tuple[float, float] = (0.9, 0.1)
+) -> str:
+    return "\t".join(["1 2", "3", "4 5", "i", "p", "n", *map(str, (hours, *scores, *ranks))])
+
+
+def test_preferences_are_read_where_one_answer_was_liked_better_at_about_the_same_time(tmp_path: Path) -> None:
+    lines = [
+        "# a remark",
+        preference(),
+        preference(hours=1.5),
+        preference(scores=(5, 4.5)),
+        preference(ranks=(0.1, 0.2)),
+        preference(hours=1, scores=(2, 1), ranks=(0, 0)),
+    ]
+    found = list(preferences.read(file_of(tmp_path, "\n".join(lines))))
+    assert found == [preferences.Preference((1, 2), (3,), (4, 5))] * 2
+
+
+def test_answers_lose_the_same_part_of_their_context() -> None:
+    one = preferences.Preference((1, 2, 3), (4,), (5, 6, 7))
+    assert one.rows(END, 5) == [[3, END, 4], [3, END, 5, 6, 7]]
+    assert one.rows(END) == [[1, 2, 3, END, 4], [1, 2, 3, END, 5, 6, 7]]
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"), [("1\t2\n", ":1: 2 columns"), (preference().replace("4 5", "x"), ":1: a column holds no")]
+)
+def test_broken_preferences_are_told_with_their_line(tmp_path: Path, content: str, complaint: str) -> None:
+    with pytest.raises(TrainingError, match=complaint):
+        list(preferences.read(file_of(tmp_path, content)))

@@ -5,13 +5,17 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from transformers import GPT2ForSequenceClassification
 
 from bot.generator.candidates import GenerationRequest
 from bot.generator.decoding import Decoding
 from bot.generator.dialects.base import Utterance
+from bot.generator.dialects.registry import dialect_named
 from bot.generator.engine import load_generator
 from bot.generator.formats.registry import open_checkpoint
-from bot.training.commands import train
+from bot.generator.loading import load_model
+from bot.training.commands import train, train_ranker
+from bot.training.corpora import preferences
 from bot.training.evaluate import perplexity
 
 torch.set_num_threads(1)
@@ -20,7 +24,7 @@ PARITY = Path(__file__).parents[2] / "parity"
 FAMILIES = {
     "gpt2-chitchat": (PARITY / "gpt2-chitchat", PARITY / "gpt2-chitchat" / "train.txt"),
     "devjwsong": (PARITY / "devjwsong", PARITY / "devjwsong" / "train_utters.json"),
-    "dialogpt": (PARITY / "training" / "dialogpt" / "small_ft.pkl", PARITY / "training" / "dialogpt" / "train.tsv"),
+    "dialogpt": (PARITY / "dialogpt" / "small_ft.pkl", PARITY / "dialogpt" / "train.tsv"),
 }
 
 
@@ -60,3 +64,20 @@ def test_what_cannot_be_trained_is_one_line(arguments: list[str], complaint: str
     assert result.exit_code == 1
     assert complaint in result.output
     assert "Traceback" not in result.output
+
+
+def test_a_ranker_learns_from_dialogrpts_pairs(tmp_path: Path) -> None:
+    generator = PARITY / "dialogrpt" / "restore" / "medium_ft.pkl"
+    given = f"{PARITY / 'dialogrpt' / 'train.tsv'}:dialogrpt"
+    arguments = ["--generator", str(generator), "--corpus", f"{given}=2", "--dtype", "float32", "--epochs", "40"]
+    out = tmp_path / "ranker"
+    result = CliRunner().invoke(train_ranker, ["--out", str(out), *arguments, "--learning-rate", "0.003"])
+    assert result.exit_code == 0, result.output
+    head = load_model(
+        GPT2ForSequenceClassification, open_checkpoint(str(out), starter="ranker"), torch.device("cpu"), torch.float32
+    )
+    end = min(dialect_named("dialogpt", open_checkpoint(str(generator)).read_tokenizer()).stop_ids)
+    with torch.no_grad():
+        for pair in preferences.read(PARITY / "dialogrpt" / "train.tsv"):
+            better, worse = (float(head(torch.tensor([row])).logits) for row in pair.rows(end))
+            assert better > worse

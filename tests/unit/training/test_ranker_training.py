@@ -20,6 +20,12 @@ TALKS = [
     for n in range(20)
 ]
 
+END = min(DIALECT.stop_ids)
+
+
+def groups_of(talks: list[Dialogue]) -> list[list[list[int]]]:
+    return [encode_group(contrast, DIALECT, 60) for contrast in contrasts(talks, random.Random(0))]
+
 
 def test_wrong_replies_are_never_the_right_one() -> None:
     for contrast in contrasts(TALKS, random.Random(0)):
@@ -49,7 +55,7 @@ def test_a_reply_is_read_without_an_end() -> None:
 
 
 def test_a_batch_pairs_every_wrong_reply_with_its_own_right_one() -> None:
-    batches = ContrastBatches(contrasts(TALKS, random.Random(0)), DIALECT, 60, seed=0)
+    batches = ContrastBatches(groups_of(TALKS), END, seed=0)
     batch = batches[0]
     assert len(batches) == 1
     assert len(batch["input_ids"]) == 80
@@ -62,7 +68,7 @@ def test_the_loss_is_dialogrpts() -> None:
     torch.manual_seed(0)
     config = GPT2Config(vocab_size=280, n_positions=64, n_embd=16, n_layer=1, n_head=2, num_labels=1, pad_token_id=0)
     model = GPT2ForSequenceClassification(config).eval()
-    batch = ContrastBatches(contrasts(TALKS[:3], random.Random(0)), DIALECT, 60, seed=0)[0]
+    batch = ContrastBatches(groups_of(TALKS[:3]), END, seed=0)[0]
     loss, outputs = ContrastTrainer.compute_loss(
         ContrastTrainer.__new__(ContrastTrainer), model, batch, return_outputs=True
     )
@@ -80,7 +86,7 @@ def test_centring_shifts_every_score_alike() -> None:
     config = GPT2Config(vocab_size=280, n_positions=64, n_embd=16, n_layer=1, n_head=2, num_labels=1, pad_token_id=0)
     model = GPT2ForSequenceClassification(config).eval()
     model.transformer.ln_f.bias.data += 3.0
-    batches = ContrastBatches(contrasts(TALKS, random.Random(0)), DIALECT, 60, seed=0)
+    batches = ContrastBatches(groups_of(TALKS), END, seed=0)
     before = logits_of(model, batches[0]).detach()
     centre(model, batches)
     after = logits_of(model, batches[0]).detach()

@@ -1,5 +1,6 @@
 """Chat models in one GGUF file, as llama.cpp and Ollama use them: network, vocabulary and template from the file."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from bot.generator.formats.gguf_file import MAGIC, GgufFile, read_gguf
 from bot.generator.tokenization.chat import ChatTokenizer
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from torch import Tensor
 
 _FAMILIES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
@@ -129,7 +131,7 @@ def _tokenizer(file: GgufFile) -> ChatTokenizer:
     specials = {name.removesuffix("_id"): words[found] for name, found in ids.items() if found < len(words)}
     make: Any = PreTrainedTokenizerFast
     library = make(
-        tokenizer_object=backend,
+        tokenizer_object=_without_strangers(backend, len(words)),
         chat_template=file.values.get("tokenizer.chat_template"),
         name_or_path=str(file.path),
         **specials,
@@ -137,6 +139,16 @@ def _tokenizer(file: GgufFile) -> ChatTokenizer:
     turn_end = file.values.get("tokenizer.ggml.eot_token_id")
     ends = [found for found in (ids.get("eos_token_id"), turn_end) if found is not None]
     return ChatTokenizer(library, {"eos_token_id": ends})
+
+
+def _without_strangers(backend: "Tokenizer", words: int) -> "Tokenizer":
+    """The library adds GPT-2's end of text to vocabularies that have none: an id that the model does not know."""
+    if backend.get_vocab_size(with_added_tokens=True) <= words:
+        return backend
+    described = json.loads(backend.to_str())
+    described["added_tokens"] = [token for token in described["added_tokens"] if token["id"] < words]
+    known: Tokenizer = type(backend).from_str(json.dumps(described))
+    return known
 
 
 def _weights(file: GgufFile, config: Mapping[str, Any]) -> "dict[str, Tensor]":

@@ -309,7 +309,7 @@ def test_pairs_of_token_ids_are_judged_as_in_training(tmp_path: Path) -> None:
             sides[1][context_tokens + 1 :],
         )
         columns = [" ".join(map(str, ids)) for ids in (context, better, worse)]
-        lines.append(("\t".join([*columns, "a", "b", "c", "0.1", "9", "1", "0.9", "0.1"])))
+        lines.append(("\t".join([*columns, "a", "b", "c", "0.1", "9", "1", "0.9", "0.1"]), number))
     assert lines
     for line, number in lines:
         file = tmp_path / "pairs.tsv"

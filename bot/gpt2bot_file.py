@@ -23,11 +23,15 @@ PRIOR, COND, CHAT = "prior_ranker_weights", "cond_ranker_weights", "chatbot_para
 _OLDER_NAMES = {
     "general": GENERAL,
     "generation_pipeline": MODEL,
+    "pipeline": MODEL,
     "generator": WRITING,
     "prior_rankers": PRIOR,
     "cond_rankers": COND,
     "chatbot": CHAT,
 }
+
+_MOVED: dict[Place, Place] = {(MODEL, "device"): (GENERAL, "device"), (WRITING, "seed"): (GENERAL, "seed")}
+"""Keys that stood in another section of older releases."""
 
 _KEYS: dict[str, tuple[str, ...]] = {
     GENERAL: ("device", "seed", "debug"),
@@ -115,6 +119,11 @@ class Gpt2botFile:
             raise self._refused(None, None, f"is no configuration of gpt2bot: it has nothing of {', '.join(_KEYS)}")
 
     def _read_key(self, parser: configparser.ConfigParser, written: str, section: str, key: str) -> None:
+        if (section, key) in _MOVED:
+            line = self._lines.get((section, key))
+            section, key = _MOVED[section, key]
+            if line is not None:
+                self._lines.setdefault((section, key), line)
         if key not in _KEYS[section]:
             self._remark_unknown(f"{section}.{key}", (section, key), "key", did_you_mean(key, _KEYS[section]))
             return

@@ -183,6 +183,16 @@ def test_the_section_names_of_an_older_release_are_known(tmp_path: Path) -> None
     assert imported(tmp_path, older)[0].text == imported(tmp_path)[0].text
 
 
+def test_a_still_older_release_had_the_device_beside_the_model_and_the_seed_beside_the_temperature(
+    tmp_path: Path,
+) -> None:
+    made, config = imported(tmp_path, "[pipeline]\ndevice = 2\n[generator]\nseed = 5\ntop_k = 7\n")
+    assert config.model.device == "cuda:2"
+    assert config.decoding["default"].top_k == 7
+    assert any(remark.startswith("general_params.seed: not carried over") for remark in made.remarks)
+    assert ":2: general_params.device: " in problems(tmp_path, "[pipeline]\ndevice = x\n[generator]\ntop_k = 7\n")
+
+
 @pytest.mark.parametrize(
     ("line", "place", "value"),
     [

@@ -34,9 +34,9 @@ log = logging.getLogger(__name__)
 class Row:
     """One candidate while it is written.
 
-    `likeliest` rows take the best of what the filters left, in the first step the best but `skipped`. Of the first
-    `watched` steps, `survivors` tells what the filters left: ids, likeliest first, and their probabilities. `stop` is
-    the token that ended the reply.
+    `likeliest` rows take the best of what the filters left, in the first step the best but `skipped` if so many were
+    left. Of the first `watched` steps, `survivors` tells what the filters left: ids, likeliest first, and their
+    probabilities. `stop` is the token that ended the reply.
     """
 
     request: GenerationRequest
@@ -344,7 +344,7 @@ class _State:
         for number, row in enumerate(self.rows):
             if row.skipped and not row.tokens:
                 left = int(torch.isfinite(ranked[number]).sum())
-                ranked[number, : max(0, min(row.skipped, left - 1))] = -torch.inf
+                ranked[number, : row.skipped if row.skipped < left else 0] = -torch.inf
         return ranked
 
     def _feed(self, tokens: Tensor) -> None:

@@ -1,0 +1,86 @@
+"""`banter model trace` shows the numbers that the original programs wrote down, for every case that they recorded."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from bot.cli import main
+from bot.trace.reading import read_json
+from tests.parity.differences import CHECKPOINTS, HERE, Found, measured, pingpong_case, table
+
+LEAST = {
+    "dialogpt": 50,
+    "dialogrpt": 80,
+    "gpt2-chitchat": 600,
+    "devjwsong": 300,
+    "pingpong-gpt": 200,
+    "pingpong-meena": 150,
+}
+"""So many values are compared at least: a comparison that finds nothing to compare would pass as well."""
+
+
+def traced(path: Path, turns: Path, *arguments: str) -> Any:
+    result = CliRunner().invoke(main, ["model", "trace", str(path), "--turns", str(turns), "--json", *arguments])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("system", CHECKPOINTS)
+def test_a_trace_equals_what_the_original_recorded(system: str) -> None:
+    found = measured(system)
+    assert found.unequal == []
+    assert found.compared >= LEAST[system]
+
+
+def test_the_table_has_a_row_for_every_system() -> None:
+    rows = list(table())
+    assert len(rows) == 2 + len(CHECKPOINTS)
+    assert all(row.count("|") == rows[0].count("|") for row in rows)
+
+
+@pytest.mark.parametrize("system", ["pingpong-gpt", "pingpong-meena"])
+def test_ids_that_a_person_could_not_type_are_traced_as_they_are(system: str, tmp_path: Path) -> None:
+    """A recorded case has [SEPT] inside a turn. As text it stays text, so its ids are given instead."""
+    recorded = [
+        case for case in read_json(HERE / system / "golden.json")["cases"] if "[SEPT]" in "".join(case["context"])
+    ]
+    assert recorded
+    keys = ("id", "input_ids", "runs", "teacher_forced")
+    given = [{key: case[key] for key in keys if key in case} for case in recorded]
+    record = traced(HERE / CHECKPOINTS[system], written(tmp_path, given))
+    found = Found()
+    for mine, case in zip(record["cases"], recorded, strict=True):
+        pingpong_case(found, "typed", mine, {**case, "context": []})
+    assert found.unequal == []
+    assert found.compared > 15
+
+
+def written(directory: Path, content: object) -> Path:
+    file = directory / "turns.json"
+    file.write_text(json.dumps(content), encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("system", "context", "words"),
+    [
+        ("gpt2-chitchat", ["你好"], {"topk": 5, "topp": 0.8, "repetition_penalty": 1.5, "max_len": 10}),
+        ("devjwsong", ["how are you?"], {"max_turns": 3, "top_p": 0.5}),
+        ("pingpong-gpt", ["안녕"], {"max_length": 27, "decoding_method": "beam_search"}),
+        ("dialogpt", ["how are you?"], {"num_beams": 3, "max_length": 30}),
+    ],
+)
+def test_settings_may_come_from_a_file_or_with_the_case(
+    system: str, context: Sequence[str], words: dict[str, Any], tmp_path: Path
+) -> None:
+    settings = tmp_path / "settings.json"
+    settings.write_text(json.dumps(words), encoding="utf-8")
+    from_file = traced(HERE / CHECKPOINTS[system], written(tmp_path, context), "--decoding", str(settings))
+    beside = traced(HERE / CHECKPOINTS[system], written(tmp_path, {"context": context, "options": words}))
+    plain = traced(HERE / CHECKPOINTS[system], written(tmp_path, context))
+    assert from_file["cases"][0] == {**beside["cases"][0], "id": from_file["cases"][0]["id"]}
+    assert from_file["cases"][0]["filtered"] != plain["cases"][0]["filtered"] or "beam" in from_file["cases"][0]

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,7 +17,7 @@ from bot.generator.errors import GeneratorError
 if TYPE_CHECKING:
     from bot.score_tasks import Judge, Notes
 
-_TASKS = ("test", "stats", "eval-human-feedback", "eval-human-vs-rand", "eval-human-vs-machine", "generate")
+_TASKS = ("test", "stats", "eval-human-feedback", "eval-human-vs-rand", "eval-human-vs-machine", "generate", "play")
 _NAMED_AT_MOST = 10
 
 
@@ -56,7 +57,7 @@ class _Task(click.Choice[str]):
 
 
 @click.command("score")
-@click.argument("file", type=click.Path(exists=True, path_type=Path))
+@click.argument("file", type=click.Path(exists=True, path_type=Path), required=False)
 @click.option("--task", type=_Task(_TASKS), default="test", show_default=True, help="What to do, see above.")
 @click.option(
     "-p",
@@ -87,7 +88,7 @@ class _Task(click.Choice[str]):
 @click.option("--n-hyp", type=click.IntRange(1), default=10, show_default=True, help="With --sampling: replies drawn.")
 def score(  # one argument an option
     *,
-    file: Path,
+    file: Path | None,
     task: str,
     ranker: str,
     max_cxt_turn: int,
@@ -123,6 +124,7 @@ def score(  # one argument an option
       generate               FILE: talks (JSON: a list of turns, or of objects
                              with turns). DialogRPT's search with the generator,
                              its replies mixed and ranked.
+      play                   No FILE: type a context and replies to it.
 
     \b
     Examples:
@@ -131,9 +133,12 @@ def score(  # one argument an option
       banter score replies.ranked.jsonl --task stats
       banter score pairs.tsv --task eval-human-feedback -p restore/updown.pth
       banter score talk.json --task generate -pg medium_ft.pkl -p ensemble.yml
+      banter score --task play -p restore/updown.pth
     """
+    if file is None and task != "play":
+        raise click.UsageError(f"The task {task} needs a FILE.")
     job = _Job(
-        file=file,
+        file=file or Path("-"),
         ranker=ranker,
         max_turns=max_cxt_turn or None,
         max_lines=max_n if max_n > 0 else None,
@@ -147,6 +152,7 @@ def score(  # one argument an option
     try:
         for text in _DO[task](job):
             out.write(text + "\n")
+            out.flush()
     except (score_files.ScoreFileError, GeneratorError) as error:
         raise click.ClickException(str(error)) from error
 
@@ -208,6 +214,26 @@ def _generate(job: _Job) -> Iterator[str]:
         yield json.dumps({"id": name, **generation.answer(turns, judge, job.wt_ranker)})
 
 
+def _play(job: _Job) -> Iterator[str]:
+    """A context, replies until an empty line, and again until the input ends."""
+    judge = job.judge()
+    click.echo(f"Turns of a context are joined by {score_files.END_OF_TURN}. End with Ctrl-D.", err=True)
+    with suppress(EOFError):
+        while True:
+            task = score_files.Task(0, _asked("Context: "), ())
+            while reply := _asked("Reply:   "):
+                scores = judge.scores(judge.logits([(task.turns(job.max_turns), reply)]))
+                yield "  ".join(f"{name} {values[0]:.3f}" for name, values in scores.items())
+
+
+def _asked(prompt: str) -> str:
+    click.echo(prompt, nl=False, err=True)
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line.rstrip("\r\n")
+
+
 _DO: dict[str, Callable[[_Job], Iterator[str]]] = {
     "test": _test,
     "stats": _stats,
@@ -215,6 +241,7 @@ _DO: dict[str, Callable[[_Job], Iterator[str]]] = {
     "eval-human-vs-rand": _against("rand"),
     "eval-human-vs-machine": _against("machine"),
     "generate": _generate,
+    "play": _play,
 }
 
 

@@ -93,6 +93,14 @@ def test_the_starter_ranks_without_any_option(replies: Path) -> None:
     assert 1 > first >= second > 0
 
 
+def test_replies_can_be_typed() -> None:
+    typed = f"a{JOINT}b{JOINT}c\nyes\nno\n\nhello\nyes\n"
+    result = CliRunner().invoke(main, ["score", "--task", "play", "-p", str(UPDOWN)], input=typed)
+    assert result.exit_code == 0, result.output
+    expected = updown([(("b", "c"), "yes"), (("b", "c"), "no"), (("hello",), "yes")])
+    assert result.stdout.splitlines() == [f"updown {score:.3f}" for score in expected]
+
+
 def test_statistics_by_hand() -> None:
     talks = [[{"final": 0.9}, {"final": 0.5}, {"final": 0.1}], [{"final": 0.7}]]
     found = statistics_of(talks)
@@ -207,6 +215,7 @@ def test_what_is_wrong_with_a_file_is_said(
 
 
 def test_what_is_wrong_with_the_command_is_said(replies: Path, tmp_path: Path) -> None:
+    assert "needs a FILE" in complaint()
     assert "does not exist" in complaint(tmp_path / "none.tsv")
     assert "this is a directory" in complaint(tmp_path, "-p", UPDOWN)
     assert "no such file or directory" in complaint(replies, "-p", tmp_path / "none.pth")

@@ -99,7 +99,7 @@ def read_tasks(file: Path) -> list[Task]:
     content = read_json(file)
     if isinstance(content, dict) and any(section in content for section in _SECTIONS):
         tasks = list(_recorded(content, str(file)))
-    elif isinstance(content, list) and not all(isinstance(item, str) for item in content):
+    elif isinstance(content, list) and not (content and all(isinstance(item, str) for item in content)):
         tasks = [_task(item, None, f"[{n}]", f"{file}: [{n}]") for n, item in enumerate(content)]
     else:
         tasks = [_task(content, None, "0", str(file))]

@@ -89,6 +89,7 @@ def show_talk(
 
 def _show(said: Said, name: str, transcript: Transcript | None) -> None:
     colour = "cyan" if said.side == SIDES[0] else "green"
-    click.echo(f"{click.style(f'{name} {said.side}:', fg=colour, bold=True)} {visible(said.text)}")
+    text = " ".join(visible(said.text).splitlines())  # a line a turn, whoever reads them
+    click.echo(f"{click.style(f'{name} {said.side}:', fg=colour, bold=True)} {text}")
     if transcript is not None:
         (transcript.user if said.side == SIDES[0] else transcript.chatbot)(said.text)

@@ -80,10 +80,10 @@ def chat(folder: Path, *arguments: str) -> Result:
 
 def test_the_command_prints_plain_lines_saves_them_and_touches_no_store(tmp_path: Path) -> None:
     file = tmp_path / "talk.txt"
-    result = chat(tmp_path, "--self", "--turns", "3", "--opening", "Hello\tyou", "--seed", "5", "--save", str(file))
+    result = chat(tmp_path, "--self", "--turns", "3", "--opening", "Hello\nyou", "--seed", "5", "--save", str(file))
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert lines[0] == "Banter 1: Hello\tyou"
+    assert lines[0] == "Banter 1: Hello you"
     assert [line.split(":")[0] for line in lines] == ["Banter 1", "Banter 2", "Banter 1"]
     assert "\x1b" not in result.stdout
     header, *saved, end = file.read_text(encoding="utf-8").splitlines()

@@ -15,7 +15,7 @@ from bot.generator.tokenization.base import TextTokenizer
 from bot.generator.tokenization.chat import ChatTokenizer, Message, Rendered, TemplateRefusal, Token
 
 SYSTEM, USER, ASSISTANT = "system", "user", "assistant"
-_REPLY_TOKENS = 128
+_REPLY_TOKENS = 64
 _MOST_REPLY_TOKENS = 1024
 
 

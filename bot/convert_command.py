@@ -47,11 +47,13 @@ def convert(path: str, out: Path, dtype: str, shard_size: str, force: bool) -> N
       banter model convert restore/medium_ft.pkl checkpoints/medium
       banter model convert pingpong/ checkpoints/pingpong --dtype float16
     """
+    from bot.generator.damage import reported
     from bot.generator.errors import GeneratorError
     from bot.generator.formats.writing import convert as carry_out
 
     try:
-        done = carry_out(path, out, dtype=dtype, shard_size=shard_size, force=force)
+        with reported(path):
+            done = carry_out(path, out, dtype=dtype, shard_size=shard_size, force=force)
     except GeneratorError as error:
         click.echo(str(error), err=True)
         sys.exit(Exit.CONFIG)

@@ -29,10 +29,12 @@ def inspect(path: str, as_json: bool) -> None:
       banter model inspect restore/medium_ft.pkl
       banter model inspect restore/ensemble.yml --json
     """
+    from bot.generator.damage import reported
     from bot.generator.errors import GeneratorError
 
     try:
-        parts = _described(path)
+        with reported(path):
+            parts = _described(path)
     except GeneratorError as error:
         click.echo(str(error), err=True)
         sys.exit(Exit.CONFIG)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from bot.generator.candidates import Candidate, GenerationRequest
+from bot.generator.damage import reported
 from bot.generator.dialects.base import Dialect
 from bot.generator.formats.registry import open_checkpoint
 
@@ -39,7 +40,8 @@ def load_generator(checkpoint: str, *, dialect: str = "auto", device: str = "aut
     `dialect` "auto" is the one of the checkpoint's format. `device`: auto, cpu, cuda, cuda:1, mps. `dtype`: auto
     (float32 on a CPU), float32, bfloat16, float16.
     """
-    found = open_checkpoint(checkpoint)
-    from bot.generator.decoder import Decoder
+    with reported(checkpoint):
+        found = open_checkpoint(checkpoint)
+        from bot.generator.decoder import Decoder
 
-    return Decoder.load(found, dialect=dialect, device=device, dtype=dtype)
+        return Decoder.load(found, dialect=dialect, device=device, dtype=dtype)

@@ -65,8 +65,17 @@ def load_model(family: type[Model], checkpoint: Checkpoint, device: torch.device
             model = _from_weights(family, checkpoint, weights, dtype)
         place: Any = model
         ready: Model = place.to(device=device, dtype=dtype).eval()
+    _detach(ready)
     check_numbers(ready, checkpoint)
     return ready
+
+
+def _detach(network: torch.nn.Module) -> None:
+    """Copy the weights out of the file, which the libraries only map into memory: where somebody writes over a file
+    that is in use, the next look at its pages would kill the process."""
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.device.type == "cpu":
+            tensor.data = tensor.data.clone()
 
 
 def check_numbers(network: torch.nn.Module, checkpoint: Checkpoint) -> None:

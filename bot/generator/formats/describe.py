@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from bot.generator.checkpoints import revision_of
 from bot.generator.damage import reported
 from bot.generator.dialects.base import Dialect, Habits
@@ -18,8 +16,8 @@ from bot.generator.formats.chitchat import MMI_MODEL
 from bot.generator.formats.registry import open_checkpoint
 from bot.generator.formats.stored import Survey, shapes_in, survey, weight_files
 from bot.generator.loading import check_fit, quiet
-from bot.generator.models.families import family_of
-from bot.generator.models.registry import load_language_model
+from bot.generator.models.families import OURS, family_of
+from bot.generator.models.pingpong import matched
 from bot.generator.ranking.ranker import REVERSE
 from bot.generator.tokenization.base import TextTokenizer
 
@@ -150,7 +148,7 @@ def check_weights(checkpoint: Checkpoint) -> None:
     """Raises CheckpointError where the weights are not those of the network that is configured."""
     family = family_of(checkpoint)
     if family is None:
-        load_language_model(checkpoint, torch.device("cpu"), torch.float32)
+        matched(OURS[checkpoint.architecture], checkpoint)
     elif checkpoint.read_weights is not None:
         check_fit(family, checkpoint, {name: tuple(value.shape) for name, value in checkpoint.read_weights().items()})
     else:

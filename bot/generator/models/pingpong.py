@@ -55,6 +55,17 @@ def fitted(
     make: Callable[[Mapping[str, object]], Network], checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype
 ) -> Network:
     """A network that has every weight from the checkpoint and leaves none over, or CheckpointError."""
+    network, weights = matched(make, checkpoint)
+    network.to_empty(device=device).to(dtype).eval()
+    network.load_state_dict(weights)
+    check_numbers(network, checkpoint)
+    return network
+
+
+def matched(
+    make: Callable[[Mapping[str, object]], Network], checkpoint: Checkpoint
+) -> tuple[Network, dict[str, Tensor]]:
+    """A network without memory of its own, and the weights that fit it name by name, or CheckpointError."""
     if checkpoint.read_weights is None:
         raise CheckpointError(f"{checkpoint.path}: there is no way to read the weights of a {checkpoint.architecture}.")
     weights = checkpoint.read_weights()
@@ -74,10 +85,7 @@ def fitted(
             f"({len(problems)} differences, first: {problems[0]}). Put the configuration beside the file that belongs "
             "to it."
         )
-    network.to_empty(device=device).to(dtype).eval()
-    network.load_state_dict(weights)
-    check_numbers(network, checkpoint)
-    return network
+    return network, weights
 
 
 def _size(weight: Tensor) -> str:

@@ -1,5 +1,6 @@
 """Loads rankers. Imports torch only when one is loaded."""
 
+from bot.generator.damage import reported
 from bot.generator.formats.chitchat import reverse_model
 from bot.generator.formats.registry import open_checkpoint
 from bot.generator.ranking.base import Ranker
@@ -21,6 +22,11 @@ def load_ranker(checkpoint: str, *, name: str, device: str = "auto", dtype: str 
     for `reverse` a generator that was trained on reversed dialogues, or a GPT2-chitchat project that has one; for
     `candidate_head` a TransferTransfo generator that kept its second head.
     """
+    with reported(checkpoint):
+        return _loaded(checkpoint, name, device, dtype)
+
+
+def _loaded(checkpoint: str, name: str, device: str, dtype: str) -> Ranker:
     if name == MUTUAL_INFORMATION:
         from bot.generator.ranking.mutual_information import MutualInformation
 

@@ -61,7 +61,8 @@ class Row:
 class Decoder:
     """A language model with its dialect. See `bot.generator.engine.Generator`.
 
-    `manner` is how decoding settings are read: the dialect's, unless somebody sets another one.
+    `manner` is how decoding settings are read, `never` are the ids that may not be written: the dialect's, unless
+    somebody sets others.
     """
 
     def __init__(self, model: LanguageModel, dialect: Dialect, revision: str) -> None:
@@ -70,7 +71,7 @@ class Decoder:
         self.model = model
         self.manner = dialect.habits.manner
         # Rows of the embedding beyond the tokenizer are padding: they stand for no text.
-        self._never = sorted(dialect.banned_ids | set(range(dialect.vocabulary_size, model.vocabulary)))
+        self.never = sorted(dialect.banned_ids | set(range(dialect.vocabulary_size, model.vocabulary)))
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, *, dialect: str, device: str, dtype: str) -> "Decoder":
@@ -117,7 +118,7 @@ class Decoder:
         """One reply, written as its `Row` says; `unbanned`: every id may come. Raises GenerationFailed."""
         row = self._rows(0, request)[0]
         row.likeliest, row.watched, row.skipped = likeliest, watched, skipped
-        self._decode_within_memory([row], () if unbanned else self._never)
+        self._decode_within_memory([row], () if unbanned else self.never)
         return row
 
     def search(self, request: GenerationRequest) -> list[Hypothesis] | None:
@@ -130,7 +131,7 @@ class Decoder:
             manner=self.manner,
             stop_ids=tuple(sorted(self.dialect.stop_ids)),
             limit=limit,
-            never=self._never,
+            never=self.never,
             banned=request.banned_ids,
         )
         with self._searching(request.decoding.beams), torch.inference_mode():
@@ -166,7 +167,7 @@ class Decoder:
 
     def _sampled(self, requests: Sequence[GenerationRequest]) -> list[list[Candidate]]:
         rows = [row for owner, request in enumerate(requests) for row in self._rows(owner, request)]
-        self._decode_within_memory(rows, self._never)
+        self._decode_within_memory(rows, self.never)
         broken = {row.owner for row in rows if row.broken}
         for owner in broken:
             _report_broken(requests[owner])
@@ -192,7 +193,7 @@ class Decoder:
     def _searched_as_dialogrpt(self, request: GenerationRequest) -> list[Candidate]:
         """The best first. Where nothing came to its end, which that search asks for, replies are drawn instead."""
         stop = min(self.dialect.stop_ids)
-        forbidden_ids = {*self._never, *request.banned_ids}
+        forbidden_ids = {*self.never, *request.banned_ids}
         found = [
             one
             for one in self.search_as_dialogrpt(request)

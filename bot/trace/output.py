@@ -54,8 +54,7 @@ def _seen_and_said(item: Record) -> Iterator[str]:
         yield f"pieces   {_some(item['pieces'])}"
     if "logits_last" in item:
         logits = item["logits_last"]
-        first = " ".join(f"{value:.4f}" for value in logits["first16"][:6])
-        yield f"logits   {first} ...; argmax {logits['argmax']}, logsumexp {logits['logsumexp']:.6f}"
+        yield f"logits   {_some(logits['first16'][:6])} ...; argmax {logits['argmax']}, logsumexp {logits['logsumexp']}"
     yield from _modes(item)
     for number, one in enumerate(item.get("candidates", [])):
         mark = "*" if number == item["chosen_index"] else " "

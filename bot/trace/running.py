@@ -32,7 +32,8 @@ _UNFILTERED_SHOWN = 50
 """Tokens of a step that are listed where neither top-k nor top-p leaves any out."""
 
 _AS_TRANSFORMERS = Manner(spares_stops=False, ngrams="sequence")
-"""How transformers' own generate reads settings. Families without a program of their own are held against it."""
+"""How transformers' own generate reads settings. Families whose programs have no rules of their own are held against
+it, and it bans no token."""
 
 _PLAIN = {
     "temperature": 0.0,
@@ -54,8 +55,9 @@ class Tracer:
         self.checkpoint = checkpoint
         self.decoder = decoder
         self.dialect = decoder.dialect
+        decoder.never = sorted(self.dialect.banned_ids)  # the originals know nothing of rows that stand for no text
         if decoder.manner == Manner():
-            decoder.manner = _AS_TRANSFORMERS
+            decoder.manner, decoder.never = _AS_TRANSFORMERS, []
         self.tokenizer = checkpoint.read_tokenizer()
         self._modes = tuple(modes)
         self._trim = trim
@@ -149,6 +151,10 @@ class Tracer:
             raise GenerationFailed(filtered["error"])
         return filtered["reply_ids"], filtered["stopped"]
 
+    def text(self, ids: Sequence[int]) -> str:
+        """The reply as the family writes it; ids that the tokenizer lacks stand for nothing."""
+        return self.dialect.decode([token for token in ids if token < self.dialect.vocabulary_size])
+
     def encode(self, utterances: Sequence[Utterance], settings: Settings, persona: Sequence[str] = ()) -> list[int]:
         """The context's ids after the family's limit of turns; whole, unless it was to be trimmed."""
         recent = utterances[-settings.turns :] if settings.turns else utterances
@@ -202,7 +208,7 @@ class Tracer:
             "reply_ids": reply,
             "reply_pieces": pieces_of(self.tokenizer, reply),
             "stopped": row.stop is not None,
-            "text": self.dialect.decode(row.tokens),
+            "text": self.text(row.tokens),
             "log_prob": round(row.log_prob, _DIGITS),
         }
         if watched:
@@ -231,7 +237,7 @@ class Tracer:
         return {
             "sequences": sequences,
             "reply_ids": [sequence[len(before) :] for sequence in sequences],
-            "texts": [self.dialect.decode(one.tokens) for one in found],
+            "texts": [self.text(one.tokens) for one in found],
             "stopped": [one.stop is not None for one in found],
             "hypothesis_scores": [number(one.score) for one in found],
             "log_probs": [number(one.log_prob) for one in found],
@@ -296,9 +302,7 @@ class Tracer:
 
     def _finished(self, found: Sequence[dialogrpt.Hypothesis]) -> Record:
         return {
-            "finished": [
-                [number(one.probability), dialogrpt.clean_up(self.dialect.decode(one.token_ids))] for one in found
-            ],
+            "finished": [[number(one.probability), dialogrpt.clean_up(self.text(one.token_ids))] for one in found],
             "finished_ids": [list(one.token_ids) for one in found],
         }
 
@@ -311,9 +315,9 @@ def reply_ids(row: Row) -> list[int]:
 def described(logits: torch.Tensor) -> Record:
     """The first scores of a row (V), which is best, and the logarithm of their exponentials' sum."""
     return {
-        "first16": [round(value, _DIGITS) for value in logits[:_FIRST_LOGITS].tolist()],
+        "first16": [number(value) for value in logits[:_FIRST_LOGITS].tolist()],
         "argmax": int(logits.argmax()),
-        "logsumexp": round(float(logits.logsumexp(dim=0)), _DIGITS),
+        "logsumexp": number(float(logits.logsumexp(dim=0))),
     }
 
 

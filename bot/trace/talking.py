@@ -52,7 +52,7 @@ class _Texts:
         self.said.append(Utterance(PERSON, text))
 
     def answer(self, tokens: Sequence[int], stop: int | None) -> None:
-        self.said.append(Utterance(BOT, self.tracer.dialect.decode(tokens)))
+        self.said.append(Utterance(BOT, self.tracer.text(tokens)))
 
     def context(self, settings: Settings) -> list[int]:
         return self.tracer.encode(self.said, settings, self.persona)
@@ -127,7 +127,7 @@ def trace_choice(tracer: Tracer, choice: Choice, settings: Settings, reverse: Re
     if not isinstance(tracer.dialect, _WritesEntries):
         return {**record, "error": f"The dialect {tracer.dialect.name} has no choice with a reverse model."}
     entries = [entry_of(tracer, text) for text in choice.history]
-    judged, chosen = _judged(tracer.dialect, reverse, choice.candidates, entries, _told(settings))
+    judged, chosen = _judged(tracer, tracer.dialect, reverse, choice.candidates, entries, _told(settings))
     return {**record, "candidates": judged, "chosen_index": chosen}
 
 
@@ -163,7 +163,7 @@ def _answered(tracer: Tracer, history: History, settings: Settings) -> Record:
         return {**record, "error": str(error), "reply": ""}
     tokens, stop = (reply[:-1], reply[-1]) if stopped else (reply, None)
     history.answer(tokens, stop)
-    return {**record, "reply_ids": reply, "reply": tracer.dialect.decode(tokens)}
+    return {**record, "reply_ids": reply, "reply": tracer.text(tokens)}
 
 
 def _chosen(tracer: Tracer, history: _Entries, settings: Settings, reverse: Reverse) -> Record:
@@ -181,19 +181,20 @@ def _chosen(tracer: Tracer, history: _Entries, settings: Settings, reverse: Reve
         history.answer((), None)
         return {**record, "error": str(error), "reply": ""}
     candidates = [row.tokens for row in rows]
-    judged, chosen = _judged(history.writer, reverse, candidates, history.entries, _told(settings))
+    judged, chosen = _judged(tracer, history.writer, reverse, candidates, history.entries, _told(settings))
     for one, row in zip(judged, rows, strict=True):
-        one |= {"text": tracer.dialect.decode(row.tokens), "reply_ids": reply_ids(row), "stopped": row.stop is not None}
+        one |= {"reply_ids": reply_ids(row), "stopped": row.stop is not None}
     history.answer(candidates[chosen], rows[chosen].stop)
     return {
         **record,
         "candidates": judged,
         "chosen_index": chosen,
-        "reply": tracer.dialect.decode(candidates[chosen]),
+        "reply": tracer.text(candidates[chosen]),
     }
 
 
 def _judged(
+    tracer: Tracer,
     writer: _WritesEntries,
     reverse: Reverse,
     candidates: Sequence[Sequence[int]],
@@ -204,7 +205,12 @@ def _judged(
     written = [tuple(writer.encode_entries([one, *newest_first], _UNCUT)) for one in candidates]
     losses = reverse.losses([TrainingExample(ids, ids) for ids in written])
     judged = [
-        {"mmi_input_ids": list(ids), "candidate_ids": list(one), "mmi_loss": number(loss)}
+        {
+            "mmi_input_ids": list(ids),
+            "candidate_ids": list(one),
+            "mmi_loss": number(loss),
+            "text": tracer.text(one),
+        }
         for ids, one, loss in zip(written, candidates, losses, strict=True)
     ]
     if not losses:

@@ -41,7 +41,7 @@ def trace_file(path: str, wishes: Wishes) -> Record:
         "system": checkpoint.system,
         "dialect": decoder.dialect.name,
         "revision": decoder.revision,
-        "decoding": settings.decoding.model_dump(),
+        "decoding": settings.decoding.model_dump(exclude={"preset"}),
         "history_turns": settings.turns,
     }
     for task in tasks:

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from bot.cli import main
 from bot.trace.reading import read_json
+from tests.parity import chat_models
 from tests.parity.differences import CHECKPOINTS, HERE, Found, measured, pingpong_case, table
 
 LEAST = {
@@ -84,3 +86,21 @@ def test_settings_may_come_from_a_file_or_with_the_case(
     plain = traced(HERE / CHECKPOINTS[system], written(tmp_path, context))
     assert from_file["cases"][0] == {**beside["cases"][0], "id": from_file["cases"][0]["id"]}
     assert from_file["cases"][0]["filtered"] != plain["cases"][0]["filtered"] or "beam" in from_file["cases"][0]
+
+
+def test_a_chat_model_is_traced_as_its_library_writes_and_searches(tmp_path: Path) -> None:
+    folder = chat_models.write(tmp_path / "chatml", "chatml")
+    words = {"num_beams": 3, "num_return_sequences": 2, "max_new_tokens": 8, "repetition_penalty": 1.2}
+    turns = written(tmp_path, {"context": ["hi"], "persona": ["You are kind."], "options": words})
+    case = traced(folder, turns, "--mode", "beam")["cases"][0]
+    library = chat_models.tokenizer("chatml")
+    messages = [{"role": "system", "content": "You are kind."}, {"role": "user", "content": "hi"}]
+    expected = library.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    assert case["input_ids"] == expected
+    assert case["pieces"] == library.convert_ids_to_tokens(expected)
+    network = chat_models.network()
+    with torch.inference_mode():
+        rows = network.generate(
+            torch.tensor([expected]), attention_mask=torch.ones(1, len(expected)), do_sample=False, **words
+        )
+    assert case["beam"]["sequences"] == rows.tolist()

@@ -42,14 +42,18 @@ class HubTokenizer:
         The library splits special tokens already, but it misses added tokens that are not marked special and names
         that normalisation produces. So the ids are checked, and around a control id the text is encoded in pieces.
         """
-        encoding = self.backend.encode(text, add_special_tokens=False)
-        for token_id, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
-            if token_id in self.control_ids:
-                # Cutting after the name's first character breaks it; a name of one character is dropped.
-                cut = start + 1 if end - start > 1 else start
-                rest = cut if end - start > 1 else max(end, start + 1)
-                return [*self.encode(text[:cut]), *self.encode(text[rest:])]
-        return list(encoding.ids)
+        ids: list[int] = []
+        waiting = [text]
+        while waiting:
+            piece = waiting.pop()
+            encoding = self.backend.encode(piece, add_special_tokens=False)
+            spans = zip(encoding.ids, encoding.offsets, strict=True)
+            names = [span for token_id, span in spans if token_id in self.control_ids]
+            if names:
+                waiting += reversed(_broken(piece, names))
+            else:
+                ids += encoding.ids
+        return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """See `TextTokenizer.decode`."""
@@ -60,6 +64,17 @@ class HubTokenizer:
         """Write `tokenizer.json`, which both this project and transformers read."""
         directory.mkdir(parents=True, exist_ok=True)
         self.backend.save(str(directory / "tokenizer.json"))
+
+
+def _broken(text: str, names: Sequence[tuple[int, int]]) -> list[str]:
+    """A text in pieces, cut after the first character of every name; a name of one character is dropped."""
+    pieces = []
+    begin = 0
+    for start, end in names:
+        cut = start + 1 if end - start > 1 else start
+        pieces.append(text[begin:cut])
+        begin = cut if end - start > 1 else max(end, start + 1)
+    return [*pieces, text[begin:]]
 
 
 def load_tokenizer(directory: Path) -> HubTokenizer:

@@ -27,6 +27,12 @@ RANKER_CORPUS_HELP = f"{CORPUS_HELP} PATH:dialogrpt: pairs of a better and a wor
 @click.option("--from-scratch", is_flag=True, help="Start with random weights and a tokenizer of its own.")
 @click.option("--checkpoint", help='Go on from this one: "starter", a directory, or a hub id.')
 @click.option("--dialect", default="auto", show_default=True, help="How talks are written; auto: the checkpoint's way.")
+@click.option(
+    "--lora-rank", type=click.IntRange(1, 256), help="Train an adapter of this rank beside the checkpoint's weights."
+)
+@click.option(
+    "--persona", multiple=True, help="A sentence that the model is told about itself, repeatable; for an adapter."
+)
 @click.option("--layers", type=click.IntRange(1), default=6, show_default=True, help="From scratch: depth.")
 @click.option("--width", type=click.IntRange(16), default=256, show_default=True, help="From scratch: width.")
 @click.option("--vocab-size", type=click.IntRange(300), default=6000, show_default=True, help="From scratch: tokens.")
@@ -43,6 +49,8 @@ def train(
     from_scratch: bool,
     checkpoint: str | None,
     dialect: str,
+    lora_rank: int | None,
+    persona: tuple[str, ...],
     layers: int,
     width: int,
     vocab_size: int,
@@ -56,7 +64,30 @@ def train(
 ) -> None:
     """Train a generator. Started again with the same --out, it goes on where it stopped."""
 
+    def adapt(rank: int) -> None:
+        from bot.training.adapter import AdapterPlan, train_adapter
+
+        if checkpoint is None:
+            raise TrainingError("An adapter stands beside a model: name it with --checkpoint.")
+        train_adapter(
+            AdapterPlan(
+                out=out,
+                checkpoint=checkpoint,
+                shares=_shares(corpora),
+                persona=persona,
+                rank=rank,
+                epochs=epochs,
+                minutes=minutes,
+                learning_rate=learning_rate,
+                bf16=dtype == "bf16",
+                seed=seed,
+            )
+        )
+
     def work() -> None:
+        if lora_rank is not None:
+            adapt(lora_rank)
+            return
         from bot.training.finetune import Plan, Shape
         from bot.training.finetune import train as carry_out
 

@@ -52,12 +52,17 @@ def utterances_of(dialogue: Dialogue) -> list[Utterance]:
 
 
 def encode_dialogues(
-    dialect: Dialect, dialogues: Iterable[Dialogue], corpus: Corpus, max_tokens: int, rng: random.Random
+    dialect: Dialect,
+    dialogues: Iterable[Dialogue],
+    corpus: Corpus,
+    max_tokens: int,
+    rng: random.Random,
+    persona: Sequence[str] = (),
 ) -> list[EncodedDialogue]:
     """Write dialogues as examples; those from which nothing can be learned are left out."""
     encoded = []
     for dialogue in dialogues:
-        for example in examples_of(dialect, dialogue, corpus.learned_speakers, max_tokens):
+        for example in examples_of(dialect, dialogue, corpus.learned_speakers, max_tokens, persona):
             if all(label == IGNORED for label in example.labels):
                 continue
             place = rng.random() ** (_EARLY_EXPONENT if corpus.early else 1.0)
@@ -68,7 +73,11 @@ def encode_dialogues(
 
 
 def examples_of(
-    dialect: Dialect, dialogue: Dialogue, learned_speakers: Container[int], max_tokens: int
+    dialect: Dialect,
+    dialogue: Dialogue,
+    learned_speakers: Container[int],
+    max_tokens: int,
+    persona: Sequence[str] = (),
 ) -> Sequence[TrainingExample]:
     """What the family's own training makes of a dialogue: one example, one a reply, or what the weights ask for."""
     utterances = utterances_of(dialogue)
@@ -76,7 +85,7 @@ def examples_of(
         return dialect.examples(utterances, MAX_TURNS, max_tokens)
     if isinstance(dialect, DialoGPT) and (dialogue.weights or dialogue.source == PAIRS):
         return [feature.example() for feature in features_of(dialect, dialogue, max_tokens)]
-    return [dialect.example(utterances, learned_speakers, max_tokens)]
+    return [dialect.example(utterances, learned_speakers, max_tokens, persona)]
 
 
 def features_of(dialect: DialoGPT, dialogue: Dialogue, max_tokens: int) -> list[Feature]:
@@ -93,7 +102,11 @@ def features_of(dialect: DialoGPT, dialogue: Dialogue, max_tokens: int) -> list[
 
 
 def training_examples(
-    dialect: Dialect, shares: Sequence[Share], max_tokens: int, rng: random.Random
+    dialect: Dialect,
+    shares: Sequence[Share],
+    max_tokens: int,
+    rng: random.Random,
+    persona: Sequence[str] = (),
 ) -> list[EncodedDialogue]:
     """Every dialogue of one epoch. A share of 2.5 is two whole passes and half of a third."""
     examples: list[EncodedDialogue] = []
@@ -103,7 +116,7 @@ def training_examples(
         while left > 0:
             dialogues = list(corpus.training_pass(rng))
             part = dialogues[: round(len(dialogues) * min(left, 1.0))]
-            examples += encode_dialogues(dialect, part, corpus, max_tokens, rng)
+            examples += encode_dialogues(dialect, part, corpus, max_tokens, rng, persona)
             left -= 1.0
     return examples
 

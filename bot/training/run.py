@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset, Sampler, SequentialSampler
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from bot.training.errors import TrainingError
@@ -62,7 +64,7 @@ class OrderedTrainer(Trainer):
 
 def run(
     kind: type[OrderedTrainer],
-    model: PreTrainedModel,
+    model: nn.Module,
     batches: Dataset[Batch],
     held_out: Dataset[Batch],
     *,
@@ -72,6 +74,7 @@ def run(
     learning_rate: float,
     bf16: bool,
     seed: int,
+    optimizer: Optimizer | None = None,
 ) -> None:
     """Train, resuming from the last checkpoint in `out`; the model ends with the weights of least held-out loss.
 
@@ -82,7 +85,7 @@ def run(
     if steps == 0:
         raise TrainingError("There is nothing to train on: give at least one --corpus NAME=WEIGHT above 0.")
     clock = Clock(out, minutes)
-    optimizer = MuonWithAdamW(model, learning_rate, weight_decay=0.01)
+    optimizer = optimizer or MuonWithAdamW(model, learning_rate, weight_decay=0.01)
     scheduler = LambdaLR(
         optimizer, lambda step: min(1.0, (step + 1) / WARM_UP_STEPS) * max(0.01, clock.left(step, steps))
     )

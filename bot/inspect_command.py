@@ -113,7 +113,7 @@ def _lines(found: "Description") -> list[str]:
         ("sizes", _named(found.sizes)),
         ("stored as", ", ".join(f"{count:,} x {dtype}" for dtype, count in found.stored.items())),
         ("vocabulary", f"{words.tokenizer} tokens, {words.embedding_rows} rows of the embedding"),
-        ("control", _named(words.controls)),
+        ("control", ", ".join(name if name == f"#{i}" else f"{name} {i}" for name, i in words.controls.items())),
         ("stops at", ", ".join(map(str, words.stop_ids))),
         ("never says", ", ".join(map(str, words.banned_ids)) or "-"),
         *_habit_rows(found.habits),

@@ -499,18 +499,20 @@ from bot.generator.candidates import GenerationRequest
 from bot.generator.decoding import Decoding
 from bot.generator.engine import load_generator
 
-generator = load_generator(sys.argv[1], device="cpu", dtype="float32")
-Path(sys.argv[2]).write_bytes(b"")
-generator.generate([GenerationRequest(input_ids=(5, 6), decoding=Decoding(candidates=1, max_new_tokens=3), seed=0)])
+decoding = Decoding(candidates=1, max_new_tokens=3)
+for named, weights in zip(sys.argv[1::2], sys.argv[2::2]):
+    generator = load_generator(named, device="cpu", dtype="float32")
+    Path(weights).write_bytes(b"")
+    generator.generate([GenerationRequest(input_ids=(5, 6), decoding=decoding, seed=0)])
 """
 
 
-@pytest.mark.parametrize("name", ["devjwsong", "pingpong-gpt", "hub"])
-def test_a_file_that_is_written_over_takes_nothing_from_a_model_in_use(name: str, hub: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_written_over_takes_nothing_from_a_model_in_use(hub: Path, tmp_path: Path) -> None:
     """Weights that are only mapped into memory vanish with their file, and the process with them (SIGBUS)."""
-    kind = NATIVES.get(name)
-    named = hub if kind is None else kind.copied(tmp_path)
-    weights = hub / "model.safetensors" if kind is None else tmp_path / "native" / kind.weights
-    command = [sys.executable, "-c", REPLACED, str(named), str(weights)]
+    files = [hub, hub / "model.safetensors"]
+    for name in ("devjwsong", "pingpong-gpt"):
+        (tmp_path / name).mkdir()
+        files += [NATIVES[name].copied(tmp_path / name), tmp_path / name / "native" / NATIVES[name].weights]
+    command = [sys.executable, "-c", REPLACED, *map(str, files)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

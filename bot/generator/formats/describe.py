@@ -47,6 +47,7 @@ _EMBEDDINGS = (
     "tokens_embed.weight",
     "model.shared.weight",
     "model.embed_tokens.weight",
+    "token_embd.weight",
 )
 _CONTROL_NAMES = (
     "<|endoftext|>", "<bos>", "<eos>", "<sp1>", "<sp2>", "<speaker1>", "<speaker2>", "<pad>", "<unk>", "<s>", "</s>",

@@ -41,6 +41,12 @@ class GgufFile:
     values: Mapping[str, Any]
     tensors: Mapping[str, TensorPlace]
 
+    def format(self, name: str) -> str:
+        """How a tensor is packed, in llama.cpp's words: F16, Q4_1, ..."""
+        kinds = _quants().GGMLQuantizationType
+        kind = self.tensors[name].kind
+        return str(kinds(kind).name) if kind in list(kinds) else f"kind {kind}"
+
     def tensor(self, name: str) -> "np.ndarray[Any, Any]":
         """A tensor in float32, unpacked. Raises CheckpointError."""
         import numpy as np

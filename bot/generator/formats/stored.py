@@ -15,6 +15,7 @@ from bot.generator.checkpoints import read_object
 from bot.generator.damage import first_line, kind_of, reported
 from bot.generator.errors import CheckpointError
 from bot.generator.formats.base import Checkpoint
+from bot.generator.formats.gguf_file import MAGIC, read_gguf
 from bot.generator.formats.pickles import is_mask, read_shapes, read_state
 
 PICKLES = frozenset({".bin", ".ckpt", ".pkl", ".pt", ".pth"})
@@ -38,7 +39,9 @@ def weight_files(checkpoint: Checkpoint) -> tuple[Path, ...]:
     """The files that hold the weights, as far as we can read them ourselves."""
     if checkpoint.read_weights is None and checkpoint.path.is_dir():
         return directory_weights(checkpoint.path)
-    return tuple(file for file in checkpoint.files if file.suffix in PICKLES or file.suffix == ".safetensors")
+    return tuple(
+        file for file in checkpoint.files if file.suffix in PICKLES or file.suffix == ".safetensors" or _is_gguf(file)
+    )
 
 
 def directory_weights(directory: Path) -> tuple[Path, ...]:
@@ -73,6 +76,8 @@ def shapes_in(files: tuple[Path, ...]) -> dict[str, tuple[int, ...]]:
         if file.suffix == ".safetensors":
             with opened(file) as tensors:
                 shapes |= {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+        elif _is_gguf(file):
+            shapes |= {name: place.shape for name, place in read_gguf(file).tensors.items()}
         else:
             shapes |= read_shapes(file)
     return {name: shape for name, shape in shapes.items() if not is_mask(name)}
@@ -84,11 +89,11 @@ def survey(files: tuple[Path, ...]) -> Survey:
     matrices: set[str] = set()
     tensors = parameters = 0
     broken: list[str] = []
-    for name, tensor in tensors_in(files):
+    for name, number_format, tensor in _entries(files):
         if is_mask(name):
             continue
         tensors += 1
-        numbers[str(tensor.dtype).removeprefix("torch.")] += tensor.numel()
+        numbers[number_format] += tensor.numel()
         digest = _digest(tensor) if tensor.dim() > 1 else name
         parameters += 0 if digest in matrices else tensor.numel()
         matrices.add(digest)
@@ -98,14 +103,34 @@ def survey(files: tuple[Path, ...]) -> Survey:
 
 
 def tensors_in(files: tuple[Path, ...]) -> Iterator[tuple[str, Tensor]]:
-    """All tensors by name, in the number format of the file. Raises CheckpointError."""
+    """All tensors by name, in the number format of the file; of GGUF files unpacked. Raises CheckpointError."""
+    return ((name, tensor) for name, _, tensor in _entries(files))
+
+
+def _entries(files: tuple[Path, ...]) -> Iterator[tuple[str, str, Tensor]]:
+    """Name, number format and values of each tensor."""
     for file in files:
         if file.suffix == ".safetensors":
             with opened(file) as tensors:
                 for name in tensors.keys():  # noqa: SIM118  (it is no mapping)
-                    yield name, tensors.get_tensor(name)
+                    tensor = tensors.get_tensor(name)
+                    yield name, _format(tensor), tensor
+        elif _is_gguf(file):
+            packed = read_gguf(file)
+            for name in packed.tensors:
+                yield name, packed.format(name), torch.from_numpy(packed.tensor(name))
         else:
-            yield from read_state(file).items()
+            for name, tensor in read_state(file).items():
+                yield name, _format(tensor), tensor
+
+
+def _format(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _is_gguf(file: Path) -> bool:
+    with reported(file), file.open("rb") as stream:
+        return stream.read(len(MAGIC)) == MAGIC
 
 
 def opened(file: Path) -> Any:

@@ -301,7 +301,10 @@ class Limits(Section):
     )
     queue_total: int = Field(default=500, ge=1, le=1_000_000, description="Most turns that wait for a reply.")
     reply_timeout: Duration = Field(
-        default=30 * _SECOND, ge=_SECOND, le=_HOUR, description="Longest time for writing one reply."
+        default=30 * _SECOND,
+        ge=_SECOND,
+        le=_HOUR,
+        description="Longest time without a new token; after that the model is restarted.",
     )
 
 

@@ -44,8 +44,12 @@ class Batcher:
 
     @property
     def busy_since(self) -> float | None:
-        """When the call that runs now began (time.monotonic, seconds); None when idle. A hung call stays here."""
-        return self._busy_since
+        """Since when the call that runs now shows no sign of life (time.monotonic, seconds); None when idle.
+
+        A call begins with one, and every token that the generator computes is one; a hung call stays here.
+        """
+        began = self._busy_since
+        return None if began is None else max(began, self._generator.last_step)
 
     async def generate(self, request: GenerationRequest) -> list[Candidate]:
         """The request's candidates. Raises GenerationFailed, or whatever the engine raised for this request."""

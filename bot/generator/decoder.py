@@ -23,6 +23,7 @@ from bot.generator.formats.base import Checkpoint
 from bot.generator.loading import is_out_of_memory, pick_device, pick_dtype, threads_for
 from bot.generator.models.base import LanguageModel, Prompt
 from bot.generator.models.registry import load_language_model
+from bot.generator.pulse import Pulse
 from bot.generator.search import dialogrpt
 from bot.generator.search.base import forbidden, penalised, said_before, unwanted_ids
 from bot.generator.search.beam import BeamTask, Hypothesis, beam_search
@@ -69,6 +70,7 @@ class Decoder:
         self.dialect = dialect
         self.revision = revision
         self.model = model
+        self._pulse = Pulse(model)
         self.manner = dialect.habits.manner
         # Rows of the embedding beyond the tokenizer are padding: they stand for no text.
         self.never = sorted(dialect.banned_ids | set(range(dialect.vocabulary_size, model.vocabulary)))
@@ -86,6 +88,11 @@ class Decoder:
                 "model."
             )
         return cls(model, spoken, revision_of(checkpoint.files))
+
+    @property
+    def last_step(self) -> float:
+        """See `Generator.last_step`."""
+        return self._pulse.last_step
 
     def context_budget(self, reply_tokens: int, max_length: int = 0) -> int:
         """See `Generator.context_budget`."""
@@ -135,7 +142,7 @@ class Decoder:
             banned=request.banned_ids,
         )
         with self._searching(request.decoding.beams), torch.inference_mode():
-            return beam_search(self.model, task)
+            return beam_search(self._pulse, task)
 
     def search_as_dialogrpt(self, request: GenerationRequest) -> list[dialogrpt.Hypothesis]:
         """All that DialogRPT's search found, in its order, forbidden tokens included. Raises GenerationFailed."""
@@ -143,7 +150,7 @@ class Decoder:
         decoding = request.decoding
         with self._searching(decoding.beams):
             return dialogrpt.dialogrpt_beam(
-                self.model,
+                self._pulse,
                 prompt_of(self.dialect, request.input_ids),
                 min(self.dialect.stop_ids),
                 top_k=decoding.top_k or self.model.vocabulary,
@@ -274,7 +281,7 @@ class Decoder:
         if not rows:
             return
         with threads_for(self.model.weights, len(rows)):
-            state = _State(self.model, self.dialect, self.manner, rows, never)
+            state = _State(self._pulse, self.dialect, self.manner, rows, never)
             while state.rows:
                 state.step()
 

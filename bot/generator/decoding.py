@@ -18,7 +18,12 @@ class Decoding(BaseModel):
         description="What keys left out mean: banter, the defaults named here; original, as the model's authors chat.",
     )
 
-    candidates: int = Field(default=16, ge=1, le=64, description="How many replies are written; the ranker picks one.")
+    candidates: int = Field(
+        default=16,
+        ge=1,
+        le=64,
+        description="How many replies are written (a search: at most its beams); the ranker picks one.",
+    )
     max_new_tokens: int = Field(default=48, ge=1, le=1024, description="Longest reply, in tokens.")
     min_new_tokens: int = Field(default=1, ge=0, le=64, description="A reply may not end before this many tokens.")
     temperature: float = Field(
@@ -42,7 +47,7 @@ class Decoding(BaseModel):
     )
     search: Literal["sampling", "beam", "dialogrpt"] = Field(
         default="sampling",
-        description="sampling draws replies, beam searches for the likeliest ones; dialogrpt as DialogRPT's own script.",
+        description="sampling draws replies, beam searches for the likeliest ones; dialogrpt: as DialogRPT does.",
     )
     beams: int = Field(default=10, ge=1, le=64, description="Beam search: how many beginnings are kept at every step.")
     length_penalty: float = Field(

@@ -20,6 +20,10 @@ class Generator(Protocol):
     def revision(self) -> str:
         """A short name for exactly these weights, tokenizer and config."""
 
+    @property
+    def last_step(self) -> float:
+        """When the model last computed a token, on time.monotonic's clock; 0.0 before the first."""
+
     def context_budget(self, reply_tokens: int, max_length: int = 0) -> int:
         """Longest context, in tokens, after which a reply of so many tokens still fits.
 

@@ -53,7 +53,8 @@ class Manner:
     ngrams: Literal["sequence", "reply"] = "reply"
     """Where runs of tokens count as said for no_repeat_ngram."""
     beam_length: Literal["sequence", "reply"] = "reply"
-    """By which length, the stop token left out, the sum of a beam's log probabilities is divided."""
+    """By which length the sum of a beam's log probabilities is divided: all without the stop token, as in transformers
+    3, or the reply with it, as in transformers 5."""
     beam_must_stop: bool = False
     """Whether beam search allows nothing but a stop token at the last position."""
 

@@ -11,10 +11,11 @@ from collections.abc import Container, Sequence
 
 from bot.generator.decoding import Decoding
 from bot.generator.dialects.base import BOT, IGNORED, Habits, TrainingExample, Utterance
-from bot.generator.dialects.speakers import english_spacing, newest, types_by_speaker
+from bot.generator.dialects.speakers import newest, types_by_speaker
 from bot.generator.errors import CheckpointError
 from bot.generator.tokenization.base import TextTokenizer
 from bot.generator.tokenization.hub import END_OF_TEXT
+from bot.generator.tokenization.spacing import english_spacing
 
 BEGIN = "<bos>"
 PERSON = "<sp1>"

@@ -4,10 +4,10 @@ from collections.abc import Container, Sequence
 
 from bot.generator.decoding import Decoding
 from bot.generator.dialects.base import IGNORED, Habits, TrainingExample, Utterance, fitting
-from bot.generator.dialects.speakers import english_spacing
 from bot.generator.errors import CheckpointError
 from bot.generator.tokenization.base import TextTokenizer
 from bot.generator.tokenization.hub import END_OF_TEXT
+from bot.generator.tokenization.spacing import english_spacing
 
 
 class DialoGPT:

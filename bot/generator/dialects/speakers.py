@@ -1,21 +1,8 @@
-"""What layouts share that put a speaker's token before every turn: trimming, token types, English spacing."""
+"""What layouts share that put a speaker's token before every turn: trimming and token types."""
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Sequence
 
 from bot.generator.dialects.base import fitting
-
-_SPACING = (
-    (" .", "."),
-    (" ?", "?"),
-    (" !", "!"),
-    (" ,", ","),
-    (" ' ", "'"),
-    (" n't", "n't"),
-    (" 'm", "'m"),
-    (" 's", "'s"),
-    (" 've", "'ve"),
-    (" 're", "'re"),
-)
 
 
 def newest(turns: Sequence[list[int]], max_tokens: int) -> list[list[int]]:
@@ -35,13 +22,3 @@ def types_by_speaker(ids: Sequence[int], speakers: Container[int], first: int) -
             current = token
         types.append(current)
     return types
-
-
-def english_spacing(text: str, before_not: Iterable[tuple[str, str]] = ()) -> str:
-    """Close up English punctuation and contractions as transformers did by default until its version 5.
-
-    The order matters. `before_not` are replacements of older versions, made before the last three.
-    """
-    for separate, joined in (*_SPACING[:7], *before_not, *_SPACING[7:]):
-        text = text.replace(separate, joined)
-    return text

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from bot.generator.dialects.speakers import english_spacing
 from bot.generator.models.base import LanguageModel, Prompt
+from bot.generator.tokenization.spacing import english_spacing
 
 SEED = 2020
 """The original starts its random numbers anew with this for every context."""

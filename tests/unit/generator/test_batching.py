@@ -21,6 +21,7 @@ class CountingEngine:
     """Answers with the request's first id; records its batches; can be held."""
 
     revision = "test"
+    last_step = 0.0
     dialect: Dialect
 
     def context_budget(self, reply_tokens: int, max_length: int = 0) -> int:
@@ -51,6 +52,7 @@ class CountingEngine:
 class LengthRanker:
     name = "length"
     revision = "test"
+    last_step = 0.0
 
     def score(self, pairs: Sequence[tuple[Sequence[str], str]]) -> list[float]:
         return [len(reply) / (10 * len(turns)) for turns, reply in pairs]
@@ -152,6 +154,8 @@ async def test_busy_since_tells_a_hung_call(engine: CountingEngine, batcher: Bat
     since = batcher.busy_since
     assert since is not None
     assert before <= since <= time.monotonic()
+    engine.last_step = since + 5
+    assert batcher.busy_since == since + 5, "a call that computes tokens is slow, not hung"
     engine.go_on.set()
     await first
     assert batcher.busy_since is None

@@ -1,5 +1,6 @@
 """The decode loop: what it must have in common with transformers, and what a batch must not change."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,14 @@ def test_a_batch_answers_as_one_by_one_does(generator: Generator) -> None:
     together = texts(generator.generate(requests(SAMPLED)))
     alone = [texts(generator.generate([request]))[0] for request in requests(SAMPLED)]
     assert together == alone
+
+
+@pytest.mark.parametrize("search", ["sampling", "beam", "dialogrpt"])
+def test_every_token_is_a_sign_of_life(generator: Generator, search: str) -> None:
+    before = time.monotonic()
+    decoding = Decoding.model_validate({**SAMPLED.model_dump(), "search": search})
+    generator.generate(requests(decoding, CONTEXTS[:1]))
+    assert before < generator.last_step <= time.monotonic()
 
 
 def test_settings_belong_to_the_request_not_to_the_batch(generator: Generator) -> None:

@@ -13,6 +13,7 @@ from bot.generator.dialects.dialogpt import DialoGPT
 from bot.generator.dialects.registry import dialect_named
 from bot.generator.errors import CheckpointError
 from bot.generator.tokenization.hub import HubTokenizer, load_tokenizer
+from bot.generator.tokenization.spacing import english_spacing
 from bot.training.tokenizer import train_tokenizer
 from tests.unit.generator.conftest import END, FIXTURES
 
@@ -57,7 +58,7 @@ def test_no_text_becomes_a_control_token(talk: list[Utterance]) -> None:
 
 @given(texts)
 def test_what_is_written_reads_back(text: str) -> None:
-    assert dialect.decode(dialect.encode([Utterance(1, text)], PLENTY)) == text
+    assert dialect.decode(dialect.encode([Utterance(1, text)], PLENTY)) == english_spacing(text)
 
 
 @given(talks, st.integers(1, 40))

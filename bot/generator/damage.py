@@ -55,16 +55,15 @@ def reported(name: object) -> Iterator[None]:
     except MemoryError as error:
         raise CheckpointError(f"{name}: there is not enough memory to load it. Use a smaller checkpoint.") from error
     except Exception as error:  # a damaged file fails in any layer of any library, and each has its own class of error
-        reason = first_line(error)
+        reason = in_one_line(error)
         raise CheckpointError(
             f"{name}: cannot be used ({reason}). It is damaged or of an unknown kind; copy the checkpoint again."
         ) from error
 
 
-def first_line(error: BaseException) -> str:
+def in_one_line(error: BaseException) -> str:
     """An error of a library as a part of our sentence."""
-    lines = str(error).strip().splitlines()
-    text = lines[0].strip().rstrip(".")[:300] if lines else ""
+    text = " ".join(str(error).split()).rstrip(".")[:300]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

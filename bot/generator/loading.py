@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from transformers.utils import logging as _transformers_logging
 
 from bot.generator.checkpoints import has_safetensors
-from bot.generator.damage import first_line, reported
+from bot.generator.damage import in_one_line, reported
 from bot.generator.errors import CheckpointError
 from bot.generator.formats.base import Checkpoint
 from bot.generator.formats.stored import directory_weights, shapes_in
@@ -143,7 +143,7 @@ def _from_directory(family: type[Model], directory: Path, dtype: torch.dtype) ->
         )
     except Exception as error:  # a damaged file fails in any layer, and each has its own class of error
         raise CheckpointError(
-            f"{directory}: the weights cannot be loaded ({first_line(error)}). Copy the checkpoint again."
+            f"{directory}: the weights cannot be loaded ({in_one_line(error)}). Copy the checkpoint again."
         ) from error
     return model
 

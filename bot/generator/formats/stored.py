@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from bot.generator.checkpoints import read_object
-from bot.generator.damage import first_line, kind_of, reported
+from bot.generator.damage import in_one_line, kind_of, reported
 from bot.generator.errors import CheckpointError
 from bot.generator.formats.base import Checkpoint
 from bot.generator.formats.gguf_file import MAGIC, read_gguf
@@ -140,7 +140,7 @@ def opened(file: Path) -> Any:
             return safe_open(str(file), framework="pt")
         except SafetensorError as error:
             raise CheckpointError(
-                f"{file}: cannot be read as safetensors ({first_line(error)}); this is {kind_of(file)}. Copy it again."
+                f"{file}: cannot be read as safetensors ({in_one_line(error)}); this is {kind_of(file)}. Copy it again."
             ) from error
 
 

@@ -24,7 +24,7 @@ from transformers import (
     OpenAIGPTDoubleHeadsModel,
 )
 
-from bot.generator.damage import first_line, reported
+from bot.generator.damage import in_one_line, reported
 from bot.generator.dialects.base import Dialect, Utterance
 from bot.generator.dialects.transfertransfo import TransferTransfo
 from bot.generator.errors import CheckpointError
@@ -116,7 +116,7 @@ def _room_for(out: Path, needed_bytes: int) -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"{out}: cannot be written ({first_line(error)}). It needs about {needed_bytes / 1e6:.0f} MB: make room, "
+            f"{out}: cannot be written ({in_one_line(error)}). It needs about {needed_bytes / 1e6:.0f} MB: make room, "
             "or choose another place. Nothing is kept."
         ) from error
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sentencepiece import SentencePieceProcessor
 
-from bot.generator.damage import first_line
+from bot.generator.damage import in_one_line
 from bot.generator.errors import CheckpointError
 
 FILE_NAME = "tokenizer.model"
@@ -66,7 +66,7 @@ def load_pieces(file: Path, names: Mapping[str, int]) -> PiecesTokenizer:
     try:
         tokenizer = PiecesTokenizer(file.read_bytes(), names)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = first_line(error)
+        reason = in_one_line(error)
         raise CheckpointError(
             f"{file}: this is no SentencePiece model that can be read ({reason}). Copy the file again."
         ) from error

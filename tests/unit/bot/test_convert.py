@@ -7,7 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,9 @@ from bot.generator.decoding import Decoding
 from bot.generator.dialects.base import Utterance
 from bot.generator.formats.registry import open_checkpoint
 from bot.generator.models.base import Prompt
-from bot.generator.ranking.ranker import load_ranker
+from bot.generator.ranking.ranker import CANDIDATE_HEAD, load_ranker
 from tests.parity.natives import GENERATORS, NATIVES
+from tests.parity.test_transfertransfo import KINDS, folders  # noqa: F401  (a fixture)
 
 GREEDY = Decoding(candidates=1, max_new_tokens=8, temperature=0.0, repetition_penalty=1.0, no_repeat_ngram=0)
 TALK = [Utterance(1, "how are you"), Utterance(0, "fine"), Utterance(1, "你好 hello")]
@@ -133,6 +134,19 @@ def test_transformers_reads_a_converted_gpt2_alike(name: str, tmp_path: Path) ->
     for text in ("how are you", "好的 ok"):
         expected = open_checkpoint(str(out)).read_tokenizer().encode(text)
         assert tokenize(out)(text, add_special_tokens=False)["input_ids"] == expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_transfertransfo_keeps_its_candidate_head(
+    kind: str,
+    folders: Callable[[str], Path],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    source = folders(kind)
+    out = converted(source, tmp_path / "out")
+    assert float((logits(opened(out)) - logits(opened(source))).abs().max()) <= EXACT
+    before, after = (load_ranker(str(path), name=CANDIDATE_HEAD, device="cpu") for path in (source, out))
+    assert after.score(PAIRS) == pytest.approx(before.score(PAIRS), abs=1e-5)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])

@@ -7,12 +7,13 @@ from typing import Any
 import torch
 
 from bot.generator.candidates import GenerationRequest
-from bot.generator.decoder import Decoder, Row, prompt_of
+from bot.generator.decoder import Decoder
 from bot.generator.decoding import Decoding
 from bot.generator.dialects.base import BOT, Manner, Utterance
 from bot.generator.errors import GenerationFailed
 from bot.generator.formats.base import Checkpoint
 from bot.generator.loading import threads_for
+from bot.generator.rows import Row, prompt_of
 from bot.generator.search import dialogrpt
 from bot.generator.search.beam import Hypothesis
 from bot.generator.tokenization.base import TextTokenizer

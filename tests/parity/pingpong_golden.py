@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from bot.generator.candidates import GenerationRequest
-from bot.generator.decoder import Decoder, Row
+from bot.generator.decoder import Decoder
 from bot.generator.decoding import Decoding
 from bot.generator.dialects.base import Utterance
 from bot.generator.engine import load_generator
 from bot.generator.models.base import LanguageModel, Prompt, Reading
+from bot.generator.rows import Row
 from bot.generator.tokenization.pieces import PiecesTokenizer, load_pieces
 
 LOGITS, PROBABILITIES = 2e-4, 1e-4

@@ -2,8 +2,8 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 MAX_CHARACTERS = 240
 MAX_WORDS = 45
@@ -21,15 +21,39 @@ _STUTTER = re.compile(r"(.)\1{5}|[^\w\s]{5}")
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """Turns in order, two speakers in strict alternation, the person first.
+    """Turns in order, two speakers in strict alternation, the person first unless `bot_opens`.
 
-    `weights`, one a turn, are DialoGPT's: a turn of weight 0 is not learned.
+    `weights`, one a turn, are DialoGPT's: a turn of weight 0 is not learned. `persona` are sentences about the bot.
+    Dialogues that share one of their `situations` belong on the same side of a split.
     """
 
     turns: tuple[str, ...]
     source: str
     topic: str = ""
     weights: tuple[float, ...] | None = None
+    persona: tuple[str, ...] = ()
+    situations: tuple[str, ...] = ()
+    bot_opens: bool = False
+
+    def part(self, first: int, end: int) -> "Dialogue":
+        """The turns from `first` up to `end`, with who says them and what they weigh."""
+        return replace(
+            self,
+            turns=self.turns[first:end],
+            weights=None if self.weights is None else self.weights[first:end],
+            bot_opens=self.bot_opens != (first % 2 == 1),
+        )
+
+    def pieces(self, is_kept: Callable[[str], bool] = bool) -> Iterator["Dialogue"]:
+        """What remains of at least two turns in a row when it is cut at the turns that are not kept; without a
+        rule, at empty ones."""
+        first = 0
+        for place, turn in enumerate((*self.turns, None)):
+            if turn is not None and is_kept(turn):
+                continue
+            if place - first > 1:
+                yield self if place - first == len(self.turns) else self.part(first, place)
+            first = place + 1
 
 
 def is_held_out(key: str) -> bool:

@@ -4,7 +4,7 @@ import json
 import random
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bot.training.corpora.dialogue import Dialogue, is_held_out
@@ -40,7 +40,8 @@ class Template:
                 taken.setdefault(name, set()).add(chosen[key])
             return chosen[key]
 
-        return Dialogue(tuple(_SLOT.sub(fill, turn) for turn in self.turns), "everyday", self.topic)
+        turns = tuple(_SLOT.sub(fill, turn) for turn in self.turns)
+        return Dialogue(turns, "everyday", self.topic, situations=("\n".join(self.turns),))
 
 
 def read_templates(directory: Path = DIRECTORY) -> tuple[list[Template], dict[str, list[str]]]:
@@ -68,7 +69,8 @@ def training_pass(rng: random.Random, directory: Path = DIRECTORY) -> Iterator[D
             dialogue = _written_carelessly(dialogue)
         if waiting is not None:
             # A real talk goes from topic to topic; the reply then has to follow the last turn.
-            dialogue, waiting = Dialogue(waiting.turns + dialogue.turns, "everyday", dialogue.topic), None
+            turns, situations = waiting.turns + dialogue.turns, waiting.situations + dialogue.situations
+            dialogue, waiting = replace(dialogue, turns=turns, situations=situations), None
         if rng.random() < _JOINED:
             waiting = dialogue
         else:
@@ -96,7 +98,7 @@ def _written_carelessly(dialogue: Dialogue) -> Dialogue:
         turn.lower().rstrip(".!").replace("'", "") or turn if number % 2 == 0 else turn
         for number, turn in enumerate(dialogue.turns)
     ]
-    return Dialogue(tuple(turns), dialogue.source, dialogue.topic)
+    return replace(dialogue, turns=tuple(turns))
 
 
 def _templates_of(file: Path) -> Iterator[Template]:

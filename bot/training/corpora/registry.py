@@ -1,13 +1,17 @@
-"""The corpora by name (or file and format), and which side of each is worth imitating."""
+"""The corpora by name (or file), and which side of each is worth imitating."""
 
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
+from itertools import chain
+from pathlib import Path
 
 from bot.generator.dialects.base import BOT
 from bot.training.corpora import chatterbot, chitchat, everyday
 from bot.training.corpora.dialogue import Dialogue
 from bot.training.corpora.files import CorpusFile
+from bot.training.corpora.posts import GAP
 from bot.training.errors import TrainingError
 
 PERSON = 1
@@ -31,11 +35,25 @@ CORPORA = {
 
 
 def corpus_named(name: str) -> Corpus:
-    """A corpus by its name, or a file as `PATH:FORMAT`. Raises TrainingError for an unknown name or format."""
-    if ":" in name:
-        file = CorpusFile.named(name)
-        return Corpus(file.training_pass, file.held_out, frozenset({BOT, PERSON}), early=False)
-    try:
+    """A corpus by its name, or a file as `PATH` or `PATH:FORMAT`. Raises TrainingError for an unknown one."""
+    if name in CORPORA:
         return CORPORA[name]
-    except KeyError:
-        raise TrainingError(f"There is no corpus {name!r}. Known: {', '.join(sorted(CORPORA))}, PATH:FORMAT.") from None
+    if not _names_a_file(name):
+        raise TrainingError(
+            f"There is no corpus {name!r}, and no such file. Known: {', '.join(sorted(CORPORA))}, PATH, PATH:FORMAT."
+        )
+    file = CorpusFile.named(name)
+    return Corpus(file.training_pass, file.held_out, frozenset({BOT, PERSON}), early=False)
+
+
+def every_dialogue(name: str, *, speaker: str | None = None, gap: timedelta = GAP) -> Iterator[Dialogue]:
+    """Everything in a corpus, streamed; of one with slots or variants, one pass, always alike. Raises TrainingError."""
+    if name in CORPORA:
+        corpus = CORPORA[name]
+        return chain(corpus.training_pass(random.Random(0)), corpus.held_out())
+    corpus_named(name)
+    return CorpusFile.named(name, speaker=speaker, gap=gap).everything()
+
+
+def _names_a_file(name: str) -> bool:
+    return ":" in name or Path(name).expanduser().exists()

@@ -155,27 +155,6 @@ def train_ranker(
     click.echo(f"The ranker is in {out}.")
 
 
-@click.command("evaluate")
-@click.option("--checkpoint", default="starter", show_default=True, help="The generator.")
-@click.option("--ranker", default="starter", show_default=True, help="The ranker.")
-@click.option("--corpus", default="everyday", show_default=True, help="Whose held-out part is used.")
-def evaluate(checkpoint: str, ranker: str, corpus: str) -> None:
-    """Held-out perplexity of a generator, and how often a ranker finds the real reply among ten."""
-
-    def work() -> tuple[float, float, float]:
-        from bot.generator.ranking.ranker import MUTUAL_INFORMATION, load_ranker
-        from bot.training.evaluate import hits_at_one, perplexity
-
-        head = load_ranker(ranker, name="human_vs_rand")
-        own = load_ranker(checkpoint, name=MUTUAL_INFORMATION)
-        return perplexity(checkpoint, corpus), hits_at_one(head, corpus), hits_at_one(own, corpus)
-
-    tokens, hits, own_hits = _reported(work)
-    click.echo(f"perplexity of held-out {corpus} replies: {tokens:.2f}")
-    click.echo(f"the ranker finds the real reply among ten: {hits:.1%}")
-    click.echo(f"the generator's mutual information does: {own_hits:.1%}")
-
-
 def _reported(work: Callable[[], T]) -> T:
     """A user's mistake ends in one line, not in a traceback."""
     # Read by OpenMP when torch is imported: threads that spin while they wait slow a shared machine tenfold.

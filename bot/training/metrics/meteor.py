@@ -48,10 +48,10 @@ def meteor_program() -> Iterator[Scorer]:
     """Keep the program for several sets; where it cannot run, every answer is the reason."""
     java, archive = shutil.which("java"), _archive()
     if java is None:
-        yield _never("METEOR needs Java, and there is no `java` on the PATH")
+        yield not_computed("METEOR needs Java, and there is no `java` on the PATH")
         return
     if archive is None:
-        yield _never("METEOR comes with an extra; pip install 'banter[meteor]'")
+        yield not_computed("METEOR comes with an extra; pip install 'banter[meteor]'")
         return
     program = _Program(java, archive)
     try:
@@ -60,7 +60,8 @@ def meteor_program() -> Iterator[Scorer]:
         program.close()
 
 
-def _never(why: str) -> Scorer:
+def not_computed(why: str) -> Scorer:
+    """A scorer that has nothing but this reason."""
     return lambda _hypotheses, _references: Meteor(None, f"not computed: {why}")
 
 

@@ -47,9 +47,9 @@ def convert(path: str, out: Path, dtype: str, shard_size: str, force: bool) -> N
       banter model convert restore/medium_ft.pkl checkpoints/medium
       banter model convert pingpong/ checkpoints/pingpong --dtype float16
     """
+    from bot.generator.conversion.writing import convert as carry_out
     from bot.generator.damage import reported
     from bot.generator.errors import GeneratorError
-    from bot.generator.formats.writing import convert as carry_out
 
     try:
         with reported(path):

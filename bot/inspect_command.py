@@ -10,7 +10,7 @@ import click
 from bot.exits import Exit
 
 if TYPE_CHECKING:
-    from bot.generator.formats.describe import Description
+    from bot.generator.conversion.describe import Description
     from bot.generator.ranking.ensemble import Member
 
 
@@ -49,7 +49,7 @@ _Parts = list[tuple["Member | None", "Description"]]
 
 def _described(path: str) -> _Parts:
     """The checkpoint, or each head of an ensemble with its place in it."""
-    from bot.generator.formats.describe import describe
+    from bot.generator.conversion.describe import describe
     from bot.generator.ranking.ensemble import ensemble_file, read_ensemble
 
     file = ensemble_file(path)

@@ -262,7 +262,7 @@ def test_a_place_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
 
 def test_other_numbers_than_the_sources_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that goes wrong between writing and reading is not given its name."""
-    from bot.generator.formats import writing
+    from bot.generator.conversion import writing
 
     write = writing._write
 
@@ -282,7 +282,7 @@ def test_other_numbers_than_the_sources_are_noticed(tmp_path: Path, monkeypatch:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from bot.generator.formats import writing
+from bot.generator.conversion import writing
 
 writing._name = lambda part, out: os.kill(os.getpid(), signal.SIGKILL)
 writing.convert(sys.argv[1], Path(sys.argv[2]), dtype="float32", shard_size="5GB", force=False)

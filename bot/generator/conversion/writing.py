@@ -24,14 +24,14 @@ from transformers import (
     OpenAIGPTDoubleHeadsModel,
 )
 
+from bot.generator.conversion.card import model_card
+from bot.generator.conversion.describe import Description, describe_checkpoint, spoken_by
 from bot.generator.damage import in_one_line, reported
 from bot.generator.dialects.base import Dialect, Utterance
 from bot.generator.dialects.transfertransfo import TransferTransfo
 from bot.generator.errors import CheckpointError
 from bot.generator.formats import transfertransfo
 from bot.generator.formats.base import Architecture, Checkpoint, Role
-from bot.generator.formats.card import model_card
-from bot.generator.formats.describe import Description, describe_checkpoint, spoken_by
 from bot.generator.formats.registry import open_checkpoint
 from bot.generator.loading import DTYPES, load_model, quiet
 from bot.generator.models.base import Prompt

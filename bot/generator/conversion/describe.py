@@ -49,11 +49,6 @@ _EMBEDDINGS = (
     "model.embed_tokens.weight",
     "token_embd.weight",
 )
-_CONTROL_NAMES = (
-    "<|endoftext|>", "<bos>", "<eos>", "<sp1>", "<sp2>", "<speaker1>", "<speaker2>", "<pad>", "<unk>", "<s>", "</s>",
-    "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[BOS]", "[EOS]", "[SEPT]", "[pad]", "[unk]", "[bos]", "[eos]",
-    "[sept]", "<sept>", "<|im_start|>", "<|im_end|>",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,12 +170,11 @@ def _rows(checkpoint: Checkpoint) -> int:
 
 
 def _vocabulary(checkpoint: Checkpoint, tokenizer: TextTokenizer, dialect: Dialect) -> Vocabulary:
-    names = {token_id: name for name in _CONTROL_NAMES if (token_id := tokenizer.id_of(name)) is not None}
     controls = dialect.control_ids | dialect.stop_ids | dialect.banned_ids
     return Vocabulary(
         embedding_rows=_rows(checkpoint),
         tokenizer=dialect.vocabulary_size,
-        controls={names.get(token_id, f"#{token_id}"): token_id for token_id in sorted(controls)},
+        controls={tokenizer.piece(token_id) or f"#{token_id}": token_id for token_id in sorted(controls)},
         stop_ids=tuple(sorted(dialect.stop_ids)),
         banned_ids=tuple(sorted(dialect.banned_ids)),
     )

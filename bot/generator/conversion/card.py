@@ -1,8 +1,8 @@
 """The page that goes with a converted checkpoint: where it came from and how it is used."""
 
+from bot.generator.conversion.describe import Description
 from bot.generator.dialects.base import Dialect, Habits, Utterance
 from bot.generator.formats.base import Architecture, Checkpoint, Role
-from bot.generator.formats.describe import Description
 
 _EXAMPLE = (Utterance(1, "Hello!"), Utterance(0, "Hi."), Utterance(1, "How are you?"))
 _OWN_NETWORKS = (Architecture.PINGPONG_GPT, Architecture.PINGPONG_MEENA)

@@ -27,7 +27,7 @@ click.UsageError.exit_code = int(Exit.USAGE)
 
 _ELSEWHERE = {
     "bench": "bot.bench",
-    "corpus": "bot.training.corpus_command",
+    "corpus": "bot.corpus_command",
     "evaluate": "bot.training.evaluate_command",
     "model": "bot.model_commands",
     "score": "bot.score",

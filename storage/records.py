@@ -122,6 +122,25 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TalkLine:
+    """One message of a whole conversation: `author_id` None is the bot, whose `turn_id` is the turn it answers; no
+    text where it was deleted."""
+
+    author_id: str | None
+    turn_id: int | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Talk:
+    """A whole conversation."""
+
+    conversation_id: int
+    platform: str
+    lines: Sequence[TalkLine]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateRecord:
     """One candidate as it is kept: what it said, how it was scored, why it was dropped or chosen."""
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 MAX_CHARACTERS = 240
@@ -44,12 +44,11 @@ class Dialogue:
             bot_opens=self.bot_opens != (first % 2 == 1),
         )
 
-    def pieces(self, is_kept: Callable[[str], bool] = bool) -> Iterator["Dialogue"]:
-        """What remains of at least two turns in a row when it is cut at the turns that are not kept; without a
-        rule, at empty ones."""
+    def pieces(self, kept: Sequence[bool]) -> Iterator["Dialogue"]:
+        """What remains of at least two turns in a row when it is cut at the turns that are not kept."""
         first = 0
-        for place, turn in enumerate((*self.turns, None)):
-            if turn is not None and is_kept(turn):
+        for place, is_kept in enumerate((*kept, False)):
+            if is_kept:
                 continue
             if place - first > 1:
                 yield self if place - first == len(self.turns) else self.part(first, place)

@@ -1,4 +1,4 @@
-"""`banter corpus`: make training files. Imports no torch."""
+"""`banter corpus merge`: the training files of gpt2-dialogue-generation-pytorch. Imports no torch."""
 
 import json
 from collections.abc import Callable
@@ -16,12 +16,7 @@ from bot.training.errors import TrainingError
 _FOLDER = click.Path(path_type=Path)
 
 
-@click.group()
-def corpus() -> None:
-    """Make training files from published data sets."""
-
-
-@corpus.command("merge")
+@click.command("merge")
 @click.option("--daily-dialog", type=_FOLDER, help="Folder with dialogues_train.txt and its like.")
 @click.option("--empathetic-dialogues", type=_FOLDER, help="Folder with train.csv, valid.csv, test.csv.")
 @click.option("--persona-chat", type=_FOLDER, help="personachat_self_original.json, or its folder.")

@@ -1,120 +1,52 @@
-"""Train a low-rank adapter: a few million weights beside a larger model's own, which stay as they are.
+"""A low-rank adapter: a few million weights beside a larger model's own, which stay as they are.
 
-Hu et al. 2021 (LoRA, arXiv:2106.09685), through peft.
+Hu et al. 2021 (LoRA, arXiv:2106.09685), trained through peft; `bot.generator.formats.adapter` reads what is written.
 """
 
-import logging
-import random
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from torch.nn import functional as F
 
-from bot.generator.dialects.base import IGNORED, Dialect
-from bot.generator.dialects.registry import dialect_named
-from bot.generator.formats.registry import open_checkpoint
-from bot.generator.models.registry import load_language_model
-from bot.training.corpora.registry import corpus_named
-from bot.training.errors import TrainingError
-from bot.training.examples import Batches, Share, encode_dialogues, training_examples
-from bot.training.run import OrderedTrainer, run
+from bot.generator.formats.adapter import RECORD
+from bot.training.settings import RunSettings
 
-log = logging.getLogger(__name__)
-
-TOKENS_PER_BATCH = 1536
-LONGEST = 256
+DROPOUT = 0.05
+MAX_TOKENS = 256
 """Tokens of a dialogue that are learned from; longer ones end earlier."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdapterPlan:
-    """One training run of an adapter of `rank` on every linear layer of `checkpoint`.
-
-    `persona` are the sentences that the model is told about itself, in training as later in a talk.
-    """
-
-    out: Path
-    checkpoint: str
-    shares: Sequence[Share]
-    persona: Sequence[str] = ()
-    rank: int = 16
-    epochs: int = 1
-    minutes: float | None = None
-    learning_rate: float = 1e-3
-    dropout: float = 0.05
-    bf16: bool = True
-    seed: int = 0
-
-
-class AdapterTrainer(OrderedTrainer):
-    """The head computes only the positions that have a label."""
-
-    def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        """Mean cross entropy over the learned tokens of the batch."""
-        network = model.get_base_model()
-        trunk = getattr(network, network.base_model_prefix)
-        hidden = trunk(inputs["input_ids"], use_cache=False).last_hidden_state[:, :-1]  # (B, T-1, D)
-        targets = inputs["labels"][:, 1:]  # (B, T-1)
-        learned = targets != IGNORED
-        logits = network.get_output_embeddings()(hidden[learned]).float()  # (N, V)
-        loss = F.cross_entropy(logits, targets[learned])
-        return (loss, {"logits": logits}) if return_outputs else loss
-
-
-def train_adapter(plan: AdapterPlan) -> None:
-    """Carry the plan out; `plan.out` then holds the adapter as peft writes it, in bfloat16."""
-    torch.manual_seed(plan.seed)
-    plan.out.mkdir(parents=True, exist_ok=True)
-    found = open_checkpoint(plan.checkpoint)
-    dialect = dialect_named(found.dialect, found.read_tokenizer())
-    model = load_language_model(found, torch.device("cpu"), torch.bfloat16 if plan.bf16 else torch.float32)
-    network = getattr(model, "network", None)
-    if network is None:
-        raise TrainingError(f"{plan.checkpoint}: adapters are for models of transformers, and this is another network.")
-    adapted: Any = get_peft_model(
+def adapted(network: Any, rank: int, dropout: float) -> Any:
+    """The network with an adapter on every linear layer but the head; nothing else of it is trained."""
+    return get_peft_model(
         network,
         LoraConfig(
-            r=plan.rank,
-            lora_alpha=2 * plan.rank,
-            lora_dropout=plan.dropout,
-            target_modules="all-linear",
-            task_type="CAUSAL_LM",
+            r=rank, lora_alpha=2 * rank, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM"
         ),
     )
-    examples = training_examples(dialect, plan.shares, LONGEST, random.Random(plan.seed), plan.persona)
-    pad = min(dialect.stop_ids)
-    batches = Batches(examples, TOKENS_PER_BATCH, pad, plan.seed)
-    log.info("training_data", extra={"dialogues": len(examples), "batches": len(batches)})
-    weights = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
-    run(
-        AdapterTrainer,
-        adapted,
-        batches,
-        _held_out(plan, dialect, pad),
-        out=plan.out,
-        epochs=plan.epochs,
-        minutes=plan.minutes,
-        learning_rate=plan.learning_rate,
-        bf16=plan.bf16,
-        seed=plan.seed,
-        optimizer=torch.optim.AdamW(weights, lr=plan.learning_rate, betas=(0.9, 0.98), weight_decay=0.0),
+
+
+def adapter_optimizer(model: Any, settings: RunSettings) -> torch.optim.Optimizer:
+    """AdamW over the adapter's weights."""
+    return torch.optim.AdamW(
+        _trained(model), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay
     )
-    for weight in weights:
+
+
+def save_adapter(model: Any, out: Path, *, base: str, dialect: str, persona: Sequence[str]) -> None:
+    """Write the adapter as peft does, in bfloat16, and beside it what it stands beside and what it was told."""
+    for weight in _trained(model):
         weight.data = weight.data.to(torch.bfloat16)
-    adapted.save_pretrained(plan.out)
-    log.info("adapter_saved", extra={"path": str(plan.out)})
+    model.peft_config["default"].base_model_name_or_path = base
+    # The embedding is never adapted; asked to find that out by itself, peft looks for the base at the model hub.
+    model.save_pretrained(out, save_embedding_layers=False)
+    (out / "README.md").unlink(missing_ok=True)  # peft's form for a card, with nothing filled in
+    record = {"dialect": dialect, "persona": list(persona)}
+    (out / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _held_out(plan: AdapterPlan, dialect: Dialect, pad: int) -> Batches:
-    """Of the first corpus, which the run is mostly about."""
-    if not plan.shares:
-        raise TrainingError("Give at least one --corpus NAME=WEIGHT.")
-    corpus = corpus_named(plan.shares[0].corpus)
-    examples = encode_dialogues(dialect, corpus.held_out(), corpus, LONGEST, random.Random(0), plan.persona)
-    return Batches(examples, TOKENS_PER_BATCH, pad, seed=0)
+def _trained(model: Any) -> list[torch.nn.Parameter]:
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]

@@ -4,6 +4,7 @@ import random
 import sys
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 import torch
@@ -21,8 +22,11 @@ from bot.training.dialogpt_features import Feature, features, validation_feature
 _EARLY_EXPONENT = 1.6
 """Where early corpora lie in a run: position = uniform ** exponent, so their share falls from above to below even."""
 
-MAX_TURNS = 5
-"""Turns of one example of the families that make one a reply, the reply included (devjwsong's --max_turns)."""
+MAX_TURNS = {Devjwsong.name: 5, TransferTransfo.name: 6}
+"""Turns of one example of the families that make one a reply, the reply included (devjwsong's --max_turns 5,
+transfer-learning-conv-ai's --max_history 2)."""
+
+_EVERYBODY = frozenset({BOT, PERSON})
 
 _STRETCH = 2048
 """Examples that are sorted by length together; a batch holds examples of one stretch only."""
@@ -36,6 +40,32 @@ class Share:
     weight: float
 
 
+class Learn(StrEnum):
+    """Which tokens of a dialogue are learned."""
+
+    CORPUS = "corpus"
+    """The turns of the corpus's learned speakers: the bot's alone, or both sides'."""
+    REPLIES = "replies"
+    """The bot's turns."""
+    DIALOGUE = "dialogue"
+    """Every token after the first, whoever said it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """How a dialogue becomes examples. `reverse`: told backwards, for models that choose by mutual information.
+
+    `max_turns` limits an example of the families that make one a reply; None: as their authors do.
+    """
+
+    learn: Learn = Learn.CORPUS
+    reverse: bool = False
+    max_turns: int | None = None
+
+
+AS_USUAL = Lesson()
+
+
 @dataclass(frozen=True, slots=True)
 class EncodedDialogue:
     """Ids, labels and (where the family has them) token types of a dialogue, and its place in the run, 0 to 1."""
@@ -47,8 +77,9 @@ class EncodedDialogue:
 
 
 def utterances_of(dialogue: Dialogue) -> list[Utterance]:
-    """Speakers alternate, the person first."""
-    return [Utterance(PERSON if n % 2 == 0 else BOT, text) for n, text in enumerate(dialogue.turns)]
+    """Speakers alternate, the person first unless the bot opens."""
+    first, second = (BOT, PERSON) if dialogue.bot_opens else (PERSON, BOT)
+    return [Utterance(second if n % 2 else first, text) for n, text in enumerate(dialogue.turns)]
 
 
 def encode_dialogues(
@@ -58,11 +89,16 @@ def encode_dialogues(
     max_tokens: int,
     rng: random.Random,
     persona: Sequence[str] = (),
+    lesson: Lesson = AS_USUAL,
 ) -> list[EncodedDialogue]:
-    """Write dialogues as examples; those from which nothing can be learned are left out."""
+    """Write dialogues as examples; those from which nothing can be learned are left out.
+
+    `persona` are sentences about the bot in every dialogue, before those that a dialogue brings along.
+    """
     encoded = []
+    learned = frozenset({BOT}) if lesson.learn is Learn.REPLIES else corpus.learned_speakers
     for dialogue in dialogues:
-        for example in examples_of(dialect, dialogue, corpus.learned_speakers, max_tokens, persona):
+        for example in examples_of(dialect, dialogue, learned, max_tokens, (*persona, *dialogue.persona), lesson):
             if all(label == IGNORED for label in example.labels):
                 continue
             place = rng.random() ** (_EARLY_EXPONENT if corpus.early else 1.0)
@@ -78,25 +114,61 @@ def examples_of(
     learned_speakers: Container[int],
     max_tokens: int,
     persona: Sequence[str] = (),
+    lesson: Lesson = AS_USUAL,
 ) -> Sequence[TrainingExample]:
     """What the family's own training makes of a dialogue: one example, one a reply, or what the weights ask for."""
     utterances = utterances_of(dialogue)
-    if isinstance(dialect, Devjwsong | TransferTransfo):
-        return dialect.examples(utterances, MAX_TURNS, max_tokens)
-    if isinstance(dialect, DialoGPT) and (dialogue.weights or dialogue.source == PAIRS):
-        return [feature.example() for feature in features_of(dialect, dialogue, max_tokens)]
-    return [dialect.example(utterances, learned_speakers, max_tokens, persona)]
+    if lesson.reverse:
+        utterances, learned_speakers = utterances[::-1], _EVERYBODY
+    if isinstance(dialect, Devjwsong):
+        made = dialect.examples(utterances, lesson.max_turns or MAX_TURNS[dialect.name], max_tokens)
+    elif isinstance(dialect, TransferTransfo):
+        made = dialect.examples(utterances, lesson.max_turns or MAX_TURNS[dialect.name], max_tokens, persona)
+    elif isinstance(dialect, DialoGPT):
+        made = _dialogpt_examples(dialect, dialogue, utterances, learned_speakers, max_tokens)
+    else:
+        made = [dialect.example(utterances, learned_speakers, max_tokens, persona)]
+    return [_whole(example) for example in made] if lesson.learn is Learn.DIALOGUE else made
+
+
+def _whole(example: TrainingExample) -> TrainingExample:
+    return TrainingExample(example.input_ids, example.input_ids, example.type_ids)
+
+
+def _dialogpt_examples(
+    dialect: DialoGPT,
+    dialogue: Dialogue,
+    utterances: Sequence[Utterance],
+    learned_speakers: Container[int],
+    max_tokens: int,
+) -> list[TrainingExample]:
+    """Weighted and too long dialogues by DialoGPT's own rule, others whole."""
+    if dialogue.weights or dialogue.source == PAIRS:
+        backwards = utterances[0] != utterances_of(dialogue)[0]
+        weights = dialogue.weights[::-1] if dialogue.weights and backwards else dialogue.weights
+        return [feature.example() for feature in _features(dialect, utterances, weights, max_tokens)]
+    whole = dialect.example(utterances, learned_speakers, sys.maxsize)
+    if len(whole.input_ids) <= max_tokens:
+        return [whole]
+    weights = tuple(float(utterance.speaker in learned_speakers) for utterance in utterances)
+    return [feature.example() for feature in _features(dialect, utterances, weights, max_tokens)]
 
 
 def features_of(dialect: DialoGPT, dialogue: Dialogue, max_tokens: int) -> list[Feature]:
     """A dialogue of DialoGPT's own files as its own code reads it."""
+    return _features(dialect, utterances_of(dialogue), dialogue.weights, max_tokens)
+
+
+def _features(
+    dialect: DialoGPT, utterances: Sequence[Utterance], weights: Sequence[float] | None, max_tokens: int
+) -> list[Feature]:
     end = min(dialect.stop_ids)
-    turns = [dialect.encode([utterance], sys.maxsize)[:-1] for utterance in utterances_of(dialogue)]
-    if dialogue.weights is None:
+    turns = [dialect.encode([utterance], sys.maxsize)[:-1] for utterance in utterances]
+    if weights is None:
         context, answer = turns
         pair = validation_feature(0, context, answer, max_tokens, end)
         return [] if pair is None else [pair]
-    made = features(zip(dialogue.weights, turns, strict=True), max_tokens, end)
+    made = features(zip(weights, turns, strict=True), max_tokens, end)
     # Features may be longer than was asked for; the original's loader drops them.
     return [feature for feature in made if len(feature.input_ids) <= max_tokens]
 
@@ -107,6 +179,7 @@ def training_examples(
     max_tokens: int,
     rng: random.Random,
     persona: Sequence[str] = (),
+    lesson: Lesson = AS_USUAL,
 ) -> list[EncodedDialogue]:
     """Every dialogue of one epoch. A share of 2.5 is two whole passes and half of a third."""
     examples: list[EncodedDialogue] = []
@@ -116,7 +189,7 @@ def training_examples(
         while left > 0:
             dialogues = list(corpus.training_pass(rng))
             part = dialogues[: round(len(dialogues) * min(left, 1.0))]
-            examples += encode_dialogues(dialect, part, corpus, max_tokens, rng, persona)
+            examples += encode_dialogues(dialect, part, corpus, max_tokens, rng, persona, lesson)
             left -= 1.0
     return examples
 
@@ -141,6 +214,17 @@ class Batches(Dataset[dict[str, torch.Tensor]]):
 
     def __len__(self) -> int:
         return len(self._batches)
+
+    @property
+    def tokens(self) -> int:
+        """How many there are, padding left out."""
+        return sum(len(example.input_ids) for batch in self._batches for example in batch)
+
+    @property
+    def padding(self) -> float:
+        """The share of padding in what is computed."""
+        computed = sum(len(batch) * max(len(example.input_ids) for example in batch) for batch in self._batches)
+        return 1 - self.tokens / max(1, computed)
 
     def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
         batch = self._batches[number]

@@ -4,7 +4,7 @@ import logging
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bot.generator.candidates import GenerationRequest
 from bot.generator.decoding import Decoding
@@ -34,11 +34,12 @@ _SAMPLING = Decoding(
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """A context, the reply that was given, and replies that were not."""
+    """A context, the reply that was given, and replies that were not: people's to something else, a machine's."""
 
     context: tuple[Utterance, ...]
     reply: str
     wrong: tuple[str, ...]
+    machine: tuple[str, ...] = ()
 
 
 class ReplyPool:
@@ -47,7 +48,7 @@ class ReplyPool:
     def __init__(self, dialogues: Sequence[Dialogue]) -> None:
         self._by_topic: dict[str, list[str]] = defaultdict(list)
         for dialogue in dialogues:
-            self._by_topic[dialogue.topic] += dialogue.turns[1::2]
+            self._by_topic[dialogue.topic] += [dialogue.turns[place] for place in reply_places(dialogue)]
         self._all = [reply for replies in self._by_topic.values() for reply in replies]
 
     def other(self, reply: str, rng: random.Random) -> str:
@@ -59,19 +60,44 @@ class ReplyPool:
         return _another(self._by_topic.get(topic) or self._all, reply, rng)
 
 
+def reply_places(dialogue: Dialogue) -> list[int]:
+    """Which turns of a dialogue are the bot's answers."""
+    return [n for n, utterance in enumerate(utterances_of(dialogue)) if n > 0 and utterance.speaker == BOT]
+
+
 def contrasts(dialogues: Sequence[Dialogue], rng: random.Random) -> list[Contrast]:
-    """One reply of every dialogue against two from anywhere and one of its topic or from elsewhere in the talk."""
+    """One reply of every dialogue that has one.
+
+    It stands against two from anywhere and one of its topic or from elsewhere in the talk.
+    """
     pool = ReplyPool(dialogues)
     found = []
     for dialogue in dialogues:
         utterances = utterances_of(dialogue)
-        places = [n for n, utterance in enumerate(utterances) if utterance.speaker == BOT]
+        places = reply_places(dialogue)
+        if not places:
+            continue
         place = rng.choice(places)
         reply = utterances[place].text
         said = [utterances[n].text for n in places if n != place]
         near = rng.choice(said) if said and rng.random() < 0.3 else pool.same_topic(dialogue.topic, reply, rng)
         wrong = (pool.other(reply, rng), pool.other(reply, rng), near)
         found.append(Contrast(tuple(utterances[:place]), reply, wrong))
+    return found
+
+
+def among_ten(dialogues: Sequence[Dialogue], rng: random.Random) -> list[Contrast]:
+    """One reply of every dialogue that has one among nine that were given to something else."""
+    pool = ReplyPool(dialogues)
+    found = []
+    for dialogue in dialogues:
+        places = reply_places(dialogue)
+        if not places:
+            continue
+        place = rng.choice(places)
+        reply = dialogue.turns[place]
+        rivals = tuple(pool.other(reply, rng) for _ in range(9))
+        found.append(Contrast(tuple(utterances_of(dialogue)[:place]), reply, rivals))
     return found
 
 
@@ -90,7 +116,7 @@ def with_generated(found: Sequence[Contrast], generator: Generator, rng: random.
         for number, candidates in zip(part, generator.generate(requests), strict=True):
             contrast = found[number]
             texts = [c.text for c in candidates if c.text and _overlap(c.text, contrast.reply) < _SAME]
-            harder[number] = Contrast(contrast.context, contrast.reply, (*contrast.wrong, *texts))
+            harder[number] = replace(contrast, machine=tuple(texts))
         log.info("wrong_replies_generated", extra={"done": len(harder), "of": len(found)})
     return [harder[number] for number in range(len(found))]
 

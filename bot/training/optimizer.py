@@ -43,6 +43,8 @@ class MuonWithAdamW(torch.optim.Optimizer):
 def _split(named: Iterable[tuple[str, nn.Parameter]]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     matrices, rest = list[nn.Parameter](), list[nn.Parameter]()
     for name, parameter in named:
-        between_layers = parameter.ndim == 2 and ".h." in name
+        if not parameter.requires_grad:
+            continue
+        between_layers = parameter.ndim == 2 and (".h." in name or ".layers." in name)
         (matrices if between_layers else rest).append(parameter)
     return matrices, rest

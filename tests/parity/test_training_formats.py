@@ -15,13 +15,14 @@ from bot.generator.dialects.base import IGNORED, Dialect
 from bot.generator.dialects.registry import dialect_named
 from bot.generator.formats.registry import open_checkpoint
 from bot.generator.loading import load_model
+from bot.training.contrast_batches import ContrastBatches, Group
 from bot.training.corpora import chitchat_text, devjwsong_json, dialogpt_tsv, preferences
 from bot.training.corpora.dialogue import Dialogue
 from bot.training.corpora.registry import PERSON
 from bot.training.dialogpt_features import UNLEARNED, Feature, features, validation_feature
-from bot.training.examples import Batches, EncodedDialogue, examples_of
-from bot.training.finetune import ReplyTrainer
-from bot.training.ranker import ContrastBatches, ContrastTrainer
+from bot.training.examples import Batches, EncodedDialogue, Lesson, examples_of
+from bot.training.objectives import LearnedTokens
+from bot.training.ranker import PreferredReplies
 
 torch.set_num_threads(1)
 HERE = Path(__file__).parent
@@ -72,7 +73,8 @@ def loss(model: GPT2LMHeadModel, rows: Sequence[Any], pad: int = 0, *, types: bo
     ]
     batches = Batches(encoded, tokens_per_batch=10**6, pad_id=pad, seed=0)
     assert len(batches) == 1
-    return float(ReplyTrainer.compute_loss(ReplyTrainer.__new__(ReplyTrainer), model, batches[0]))
+    objective = LearnedTokens()
+    return float(objective.total_loss(model, batches[0])) / objective.items(batches[0])
 
 
 def written(feature: Feature) -> dict[str, Any]:
@@ -182,13 +184,11 @@ def test_chitchat_text_becomes_its_ids_labels_and_loss(chitchat) -> None:  # typ
 
 
 @pytest.mark.parametrize("run", DEVJWSONG["training"]["runs"], ids=lambda run: f"{run['max_turns']}-{run['max_len']}")
-def test_devjwsong_utterances_become_its_examples_and_loss(
-    devjwsong: Any, run: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_devjwsong_utterances_become_its_examples_and_loss(devjwsong: Any, run: dict[str, Any]) -> None:
     dialect, model = devjwsong
-    monkeypatch.setattr("bot.training.examples.MAX_TURNS", run["max_turns"])
+    lesson = Lesson(max_turns=run["max_turns"])
     dialogues = list(devjwsong_json.read(HERE / "devjwsong" / "train_utters.json"))
-    made = [one for dialogue in dialogues for one in examples_of(dialect, dialogue, BOTH, run["max_len"])]
+    made = [one for dialogue in dialogues for one in examples_of(dialect, dialogue, BOTH, run["max_len"], (), lesson)]
     assert [
         {"input_ids": list(one.input_ids), "token_type_ids": list(one.type_ids), "labels": list(one.labels)}
         for one in made
@@ -210,10 +210,14 @@ def test_dialogrpt_pairs_become_its_batch_and_loss() -> None:
         assert {*right[len(better) :], *wrong[len(worse) :]} <= {end}
     checkpoint = open_checkpoint(str(HERE / "dialogrpt" / "restore" / "updown.pth"))
     model = load_model(GPT2ForSequenceClassification, checkpoint, torch.device("cpu"), torch.float32)
-    read = ContrastBatches(groups, end, seed=0)
-    assert len(read) == 1
-    trainer = ContrastTrainer.__new__(ContrastTrainer)
+
+    def loss_of(some: list[Group]) -> float:
+        read = ContrastBatches(some, end, seed=0)
+        assert len(read) == 1
+        objective = PreferredReplies()
+        return float(objective.total_loss(model, read[0])) / objective.items(read[0])
+
     with torch.no_grad():
-        assert float(trainer.compute_loss(model, read[0])) == pytest.approx(training["loss"], abs=1e-4)
-        chances = [math.exp(-float(trainer.compute_loss(model, ContrastBatches([g], end, seed=0)[0]))) for g in groups]
+        assert loss_of(groups) == pytest.approx(training["loss"], abs=1e-4)
+        chances = [math.exp(-loss_of([group])) for group in groups]
     assert chances == pytest.approx(training["pred"], abs=1e-4)

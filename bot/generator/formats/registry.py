@@ -6,11 +6,22 @@ from pathlib import Path
 from bot.generator.checkpoints import locate
 from bot.generator.damage import kind_of, reported
 from bot.generator.errors import CheckpointError
-from bot.generator.formats import chat_model, chitchat, devjwsong, gguf, hub, microsoft, pingpong, transfertransfo
+from bot.generator.formats import (
+    adapter,
+    chat_model,
+    chitchat,
+    devjwsong,
+    gguf,
+    hub,
+    microsoft,
+    pingpong,
+    transfertransfo,
+)
 from bot.generator.formats.base import Checkpoint
 from bot.generator.formats.sizes import check_sizes
 
 FORMATS: tuple[Callable[[Path], Checkpoint | None], ...] = (
+    adapter.recognise,
     pingpong.recognise,
     microsoft.recognise,
     chitchat.recognise,

@@ -15,8 +15,8 @@ from bot.generator.decoding import Decoding
 from bot.generator.dialects.base import Utterance
 from bot.generator.engine import load_generator
 from bot.generator.ranking.ranker import load_ranker
+from bot.training.callbacks import Clock
 from bot.training.commands import train, train_ranker
-from bot.training.run import Clock
 
 torch.set_num_threads(1)
 SMALL = ["--layers", "1", "--width", "32", "--vocab-size", "400", "--corpus", "chatterbot=1", "--dtype", "float32"]

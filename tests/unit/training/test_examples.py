@@ -80,7 +80,7 @@ def test_everyday_teaches_the_bots_side_alone_and_chatterbot_both() -> None:
 def test_a_share_says_how_often_a_corpus_is_read(weight: float, factor: float) -> None:
     once = len(training_examples(DIALECT, [Share("chatterbot", 1)], 100, random.Random(0)))
     found = len(training_examples(DIALECT, [Share("chatterbot", weight)], 100, random.Random(0)))
-    assert found == pytest.approx(once * factor, rel=0.03)
+    assert found == pytest.approx(once * factor, rel=0.06)
 
 
 def test_corpora_that_teach_the_language_come_early() -> None:

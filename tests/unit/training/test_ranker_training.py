@@ -9,9 +9,10 @@ from transformers import GPT2Config, GPT2ForSequenceClassification
 from bot.generator.dialects.base import Utterance
 from bot.generator.dialects.dialogpt import DialoGPT
 from bot.generator.tokenization.hub import HubTokenizer
+from bot.training.contrast_batches import ContrastBatches, encode_group
 from bot.training.corpora.dialogue import Dialogue
 from bot.training.negatives import Contrast, ReplyPool, contrasts
-from bot.training.ranker import ContrastBatches, ContrastTrainer, centre, encode_group, logits_of
+from bot.training.ranker import PreferredReplies, centre, logits_of
 from bot.training.tokenizer import train_tokenizer
 
 DIALECT = DialoGPT(HubTokenizer(train_tokenizer(["hello there, how are you today?", "i am fine"] * 5, 280)))
@@ -69,10 +70,9 @@ def test_the_loss_is_dialogrpts() -> None:
     config = GPT2Config(vocab_size=280, n_positions=64, n_embd=16, n_layer=1, n_head=2, num_labels=1, pad_token_id=0)
     model = GPT2ForSequenceClassification(config).eval()
     batch = ContrastBatches(groups_of(TALKS[:3]), END, seed=0)[0]
-    loss, outputs = ContrastTrainer.compute_loss(
-        ContrastTrainer.__new__(ContrastTrainer), model, batch, return_outputs=True
-    )
-    logits = outputs["logits"].double()
+    objective = PreferredReplies()
+    loss = objective.total_loss(model, batch) / objective.items(batch)
+    logits = logits_of(model, batch).double()
     pairs = [
         -torch.log(logits[right].exp() / (logits[right].exp() + logits[row].exp())).item()
         for row, right in enumerate(batch["labels"].tolist())

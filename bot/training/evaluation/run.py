@@ -12,7 +12,7 @@ from bot.generator.formats.registry import open_checkpoint
 from bot.generator.ranking.base import Ranker
 from bot.generator.ranking.ranker import MUTUAL_INFORMATION, REVERSE, load_ranker
 from bot.training.evaluation.modes import Contestant, Mode, contestant
-from bot.training.evaluation.questions import Question, read_questions, rivals
+from bot.training.evaluation.questions import Exam, Question, read_exam, rivals
 from bot.training.evaluation.talker import Talker
 from bot.training.metrics.perplexity import RowLoss
 from bot.training.metrics.ranking import Judged
@@ -37,7 +37,7 @@ class Plan:
     candidates: int
     judge: str
     reverse: str | None = None
-    limit: int | None = None
+    limit: int = 0
     seed: int = 0
 
 
@@ -83,10 +83,10 @@ def evaluate(plan: Plan, blocked: Blocked, progress: Progress) -> Outcome:
     """
     for checkpoint in plan.checkpoints:
         open_checkpoint(checkpoint)  # a wrong name is told now, not after the others took an hour
-    questions = read_questions(plan.corpus, plan.limit, plan.seed)
+    exam = read_exam(plan.corpus, plan.limit, plan.seed)
     judge = _judge(plan.judge)
-    run = _Run(plan, questions, judge, blocked, progress)
-    outcome = Outcome(questions, f"{judge.name} of {plan.judge} ({judge.revision})", run.series)
+    run = _Run(plan, exam, judge, blocked, progress)
+    outcome = Outcome(exam.questions, f"{judge.name} of {plan.judge} ({judge.revision})", run.series)
     try:
         run.carry_out()
     except KeyboardInterrupt:
@@ -99,42 +99,36 @@ def evaluate(plan: Plan, blocked: Blocked, progress: Progress) -> Outcome:
 
 
 class _Run:
-    def __init__(
-        self, plan: Plan, questions: Sequence[Question], judge: Ranker, blocked: Blocked, progress: Progress
-    ) -> None:
+    def __init__(self, plan: Plan, exam: Exam, judge: Ranker, blocked: Blocked, progress: Progress) -> None:
         self.series: list[Series] = []
         self._plan = plan
-        self._questions = questions
+        self._questions = exam.questions
         self._judge = judge
         self._blocked = blocked
         self._progress = progress
-        self._head = functools.cache(functools.partial(load_ranker, name=HEAD))
+        self._load = functools.cache(load_ranker)
         self._best_rival: dict[int, float] = {}  # by the judge's scores
-        everything = list(dict.fromkeys(one for question in questions for one in question.references))
         self._rivals = [
-            rivals(question, everything, random.Random(f"{plan.seed}/{number}"))
-            for number, question in enumerate(questions)
+            rivals(question, exam.replies, random.Random(f"{plan.seed}/{number}"))
+            for number, question in enumerate(exam.questions)
         ]
 
     def carry_out(self) -> None:
         heads = list(self._plan.rankers)
         if len(heads) == 1:
             heads *= len(self._plan.checkpoints)
-        if Mode.RANKER in self._plan.modes:
+        for mode in self._plan.modes:
             for head in heads:
-                self._head(head)
+                self._shared_rankers(mode, head)  # a wrong name is told now
         self._people()
         for checkpoint, head in zip(self._plan.checkpoints, heads, strict=True):
             talker = Talker.load(checkpoint)
             costs = self._costs(talker)
             for mode in self._plan.modes:
-                ready = contestant(
-                    mode,
-                    talker,
-                    self._plan.candidates,
-                    functools.partial(self._head, head),
-                    functools.partial(self._mutual, talker),
-                )
+                rankers = self._shared_rankers(mode, head)
+                if mode is Mode.MMI and not rankers:
+                    rankers = [talker.mutual_information()]
+                ready = contestant(mode, talker, self._plan.candidates, rankers)
                 one = Series(talker.name, mode, ready.chooser, costs, talker.why_no_likelihood)
                 one.judged_by_itself = talker.revision == self._judge.revision
                 self._ask(ready, one)
@@ -192,10 +186,15 @@ class _Run:
     def _seed(self, number: int) -> int:
         return random.Random(f"{self._plan.seed}:{number}").getrandbits(63)
 
-    def _mutual(self, talker: Talker) -> Ranker:
-        if self._plan.reverse is not None:
-            return load_ranker(self._plan.reverse, name=REVERSE)
-        return talker.mutual_information()
+    def _shared_rankers(self, mode: Mode, head: str) -> list[Ranker]:
+        """The rankers of a mode, the generator itself left out."""
+        if mode is Mode.MMI and self._plan.reverse is not None:
+            return [self._load(self._plan.reverse, name=REVERSE)]
+        if mode is Mode.RANKER:
+            return [self._load(head, name=HEAD)]
+        if mode is Mode.BOT:
+            return [self._load(head, name=HEAD), self._load("starter", name=MUTUAL_INFORMATION)]
+        return []
 
 
 def _judge(checkpoint: str) -> Ranker:

@@ -30,6 +30,7 @@ _ELSEWHERE = {
     "corpus": "bot.corpus_command",
     "evaluate": "bot.training.evaluate_command",
     "model": "bot.model_commands",
+    "persona": "bot.persona_command",
     "score": "bot.score",
     "train": "bot.training.commands",
     "train-ranker": "bot.training.commands",

@@ -7,7 +7,6 @@ import shutil
 import tarfile
 import zlib
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 from bot.personas.errors import PersonaError
 from bot.personas.manifest import OWN_MODEL
@@ -86,7 +85,7 @@ def _place(archive: Path, entry: tarfile.TarInfo) -> tuple[str, str]:
 def _write(tar: tarfile.TarFile, entry: tarfile.TarInfo, target: Path) -> None:
     content = tar.extractfile(entry)
     if content is None:
-        raise PersonaError(f"{tar.name}: {entry.name!r} has no content.")
+        raise PersonaError(f"{entry.name!r} has no content.")
     if target.parent.name == OWN_MODEL:
         target.parent.mkdir(exist_ok=True)
     with content, target.open("xb") as out:
@@ -96,7 +95,7 @@ def _write(tar: tarfile.TarFile, entry: tarfile.TarInfo, target: Path) -> None:
 class _Careful(io.RawIOBase):
     """Refuses to read much at once: an archive's own headers could ask for all of the memory."""
 
-    def __init__(self, packed: IO[bytes]) -> None:
+    def __init__(self, packed: gzip.GzipFile) -> None:
         self._packed = packed
 
     def readable(self) -> bool:

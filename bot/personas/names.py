@@ -12,12 +12,13 @@ STAND_INS = (
     "Jordan", "Quinn", "Avery", "Rowan", "Skyler", "Emery", "Finley", "Harper", "Logan", "Parker",
 )  # fmt: skip
 
-_ALSO_WORDS = frozenset(
+_LISTED = (
     "amber angel april art august autumn baby bill black brown chance chase christian day dawn dick dolly don drew "
     "faith frank gene grace grant green guy hope iris ivy jack jean joy june king lily little long love mark max may "
     "melody miles misty nick page pat pearl penny ray red rich rob rose ruby said star stone storm sue summer sunny "
-    "will white wood young".split()  # noqa: SIM905 - shorter than a list
+    "will white wood young"
 )
+_ALSO_WORDS = frozenset(_LISTED.split())
 """Names that are words as well: taken for a name only where they are written and stand like one."""
 
 _PART = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")

@@ -19,6 +19,7 @@ from bot.personas.errors import PersonaError
 from bot.personas.manifest import OWN_MODEL, Manifest, read_manifest
 
 CARD, SAMPLES, FIGURES, SUMS = "CARD.md", "samples.md", "figures.json", "SHA256SUMS"
+ADAPTER = f"{OWN_MODEL}/adapter_config.json"
 MOST_FILES = 100
 
 _MIB = 1 << 20
@@ -32,6 +33,7 @@ _LIMITS: dict[str, int] = {
     "model/config.json": _MIB,
     "model/generation_config.json": _MIB,
     "model/adapter_config.json": _MIB,
+    "model/banter.json": _MIB,
     "model/special_tokens_map.json": _MIB,
     "model/tokenizer_config.json": 8 * _MIB,
     "model/added_tokens.json": 8 * _MIB,
@@ -56,8 +58,6 @@ def size_limit(name: str) -> int | None:
     return _MOST_WEIGHTS if _WEIGHTS.fullmatch(name) else _LIMITS.get(name)
 
 
-
-
 def verify(pack: Path) -> Manifest:
     """Raises PersonaError for anything that is missing, unknown, too large, changed, or would run code."""
     files = dict(files_of(pack))
@@ -77,8 +77,7 @@ def verify(pack: Path) -> Manifest:
             f"{pack}: {persona_yaml.FILE} names the model {manifest.model.checkpoint}, and the pack "
             f"{'has' if brings else 'has no'} weights of its own. Ask its maker to export it again."
         )
-    if manifest.model.is_own and ("model/adapter_config.json" in files) != (manifest.model.base is not None):
-        raise PersonaError(f"{pack}: an adapter and the model that it stands beside (model.base) go together.")
+    _check_base(pack, files, manifest)
     return manifest
 
 
@@ -143,6 +142,17 @@ def _walk(pack: Path) -> Iterator[tuple[str, Path]]:
                 raise PersonaError(f"{pack}: {name!r} is {kind}, which has no place in a persona pack.")
 
 
+def _check_base(pack: Path, files: dict[str, Path], manifest: Manifest) -> None:
+    """An adapter says beside which model it stands, in two places that a reader may look at."""
+    adapter = files.get(ADAPTER)
+    named = json.loads(_text(adapter)).get("base_model_name_or_path") if adapter else None
+    if named != manifest.model.base:
+        raise PersonaError(
+            f"{pack}: {persona_yaml.FILE} says that the adapter stands beside {manifest.model.base}, {ADAPTER} says "
+            f"{named}. Ask its maker to export it again."
+        )
+
+
 def _check_sums(pack: Path, files: dict[str, Path]) -> None:
     sums: dict[str, str] = {}
     text = _text(files[SUMS])
@@ -168,7 +178,9 @@ def _check_json(path: Path) -> None:
         content: Any = json.loads(_text(path))
     except (ValueError, RecursionError) as error:
         raise PersonaError(f"{path}: this is not JSON ({error}).") from error
-    named = next((key for key in _CODE_KEYS if isinstance(content, dict) and content.get(key)), None)
+    if not isinstance(content, dict):
+        raise PersonaError(f"{path}: this holds no object, as every configuration does.")
+    named = next((key for key in _CODE_KEYS if content.get(key)), None)
     if named is not None:
         raise PersonaError(f"{path}: {named} names code or a template, which a persona pack may not bring.")
 

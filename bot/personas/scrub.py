@@ -34,10 +34,12 @@ _ADDRESSES = (
         r"|crescent|gardens|grove|hill|park|mews|highway|hwy|parkway|pkwy)\b\.?"
     ),
     re.compile(
-        r"(?i)\b[^\W\d_][\w-]*(?:stra(?:ß|ss)e|str\.|gasse|allee|weg|platz|damm|ufer|straat|laan|plein) ?\d{1,4}[a-z]?\b"
+        r"(?i)\b[^\W\d_][\w-]*(?:stra(?:ß|ss)e|str\.|gasse|allee|weg|platz|damm|ufer|straat|laan|plein)"
+        r" ?\d{1,4}[a-z]?\b"
     ),
     re.compile(
-        r"(?i)\b\d{1,4}(?: ?bis)?,? (?:rue|avenue|boulevard|place|chemin|impasse|quai|calle|via|piazza) (?:[\w'’-]+ ?){1,4}"
+        r"(?i)\b\d{1,4}(?: ?bis)?,? (?:rue|avenue|boulevard|place|chemin|impasse|quai|calle|via|piazza) "
+        r"(?:[\w'’-]+ ?){1,4}"
     ),
     re.compile(r"(?i)\b(?:rue|calle|via|piazza|rua|avenida|ул\.|улица|проспект) (?:[\w'’-]+ ){1,3},? ?\d{1,4}\b"),
     re.compile(r"\b[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}\b"),  # a British postcode

@@ -73,8 +73,6 @@ def _of_text(path: Path, head: str) -> str | None:
         return empathetic_dialogues.SOURCE
     if daily_dialog.END in head:
         return daily_dialog.SOURCE
-    if _NUMBERED.match(start):
-        return persona_chat.SOURCE
     return _of_lines(path, start)
 
 
@@ -112,6 +110,8 @@ def _of_lines(path: Path, head: str) -> str | None:
             f"{path}: these are pairs of a better and a worse answer, no dialogues; a ranker learns from them: "
             f"banter train-ranker --corpus {path}:{preferences.FORMAT}"
         )
+    if _NUMBERED.match(head):
+        return persona_chat.SOURCE
     if columns == {2}:
         return dialogpt_tsv.SOURCE
     if min(columns, default=1) > 2:

@@ -26,12 +26,15 @@ class JsonStream:
         self._decoder = json.JSONDecoder()
         self._buffer = ""
         self._at = 0
+        self._counted_to = 0
         self._lines_before = 0
 
     @property
     def line(self) -> int:
         """Where the cursor stands, from 1."""
-        return self._line_at(self._at)
+        self._lines_before += self._buffer.count("\n", self._counted_to, self._at)
+        self._counted_to = self._at
+        return self._lines_before + 1
 
     def peek(self) -> str:
         """The first character of what comes next; empty at the end of the file."""
@@ -56,7 +59,8 @@ class JsonStream:
                 raise self._wrong(error.msg, error.pos if not cut_off else None) from error
             except RecursionError as error:
                 raise self._wrong("it is nested too deeply", self._at) from error
-            if end == len(self._buffer) and self._fill():  # a number may go on
+            is_number = isinstance(value, int | float)  # which may go on: 1, 1e, 1e5
+            if is_number and end >= len(self._buffer) - _EDGE and self._fill():
                 continue
             self._at = end
             return value
@@ -113,10 +117,12 @@ class JsonStream:
         if len(self._buffer) - self._at > LONGEST_VALUE:
             raise self._wrong(f"a value is longer than {LONGEST_VALUE >> 20} million characters", self._at)
         piece = self._file.read(CHUNK_CHARACTERS)
-        self._lines_before += self._buffer.count("\n", 0, self._at)
+        if not piece:
+            return False
+        self._lines_before = self.line - 1
         self._buffer = self._buffer[self._at :] + piece
-        self._at = 0
-        return bool(piece)
+        self._at = self._counted_to = 0
+        return True
 
     def _wrong(self, reason: str, at: int | None) -> TrainingError:
         if at is None:
@@ -126,7 +132,7 @@ class JsonStream:
         return wrong(self._path, self._line_at(at), f"this is not JSON ({reason}).")
 
     def _line_at(self, at: int) -> int:
-        return self._lines_before + self._buffer.count("\n", 0, at) + 1
+        return self._lines_before + self._buffer.count("\n", self._counted_to, at) + 1
 
 
 @contextmanager

@@ -15,6 +15,7 @@ GAP = timedelta(hours=1)
 """A longer pause ends a dialogue."""
 
 _OPEN_SESSIONS = 64
+_OPEN_POSTS = 4000
 _LONGEST_SESSION = 1000
 _SHOWN_NAMES = 8
 
@@ -79,6 +80,7 @@ def sessions(posts: Iterable[Post], gap: timedelta) -> Iterator[list[Post]]:
     waiting: list[_Session] = []
     current: _Session | None = None
     last: datetime | None = None
+    kept = 0
     for post in posts:
         home = next((session for session in waiting if post.reply_to in session.ids), None)
         if home is None and current is not None and last is not None and post.sent_at - last <= gap:
@@ -88,9 +90,11 @@ def sessions(posts: Iterable[Post], gap: timedelta) -> Iterator[list[Post]]:
             waiting.append(home)
         home.add(post)
         current, last = home, post.sent_at
-        if len(waiting) > _OPEN_SESSIONS:
+        kept += 1
+        while len(waiting) > _OPEN_SESSIONS or (kept > _OPEN_POSTS and len(waiting) > 1):
             oldest = next(session for session in waiting if session is not current)
             waiting.remove(oldest)
+            kept -= len(oldest.posts)
             yield oldest.posts
     for session in waiting:
         yield session.posts

@@ -74,7 +74,7 @@ def test_nothing_has_no_groups() -> None:
 
 def test_a_split_keeps_what_is_alike_on_one_side(tmp_path: Path) -> None:
     corpus = []
-    for number, dialogue in enumerate(talks(200)):
+    for number, dialogue in enumerate(talks(60)):
         near = said(dialogue.turns[0], dialogue.turns[1] + " ok")
         corpus += [
             dialogue,
@@ -84,8 +84,10 @@ def test_a_split_keeps_what_is_alike_on_one_side(tmp_path: Path) -> None:
         ]
         corpus.append(Dialogue(talks(1, seed=number + 1000)[0].turns, "x", situations=(str(number),)))
     made = split(lambda: corpus, tmp_path, {"test": 0.1, "valid": 0.2}, seed=3)
-    assert made.dialogues == {"train": 700, "test": 100, "valid": 200}
-    assert made.groups == 400
+    assert sum(made.dialogues.values()) == 300
+    assert 27 < made.dialogues["test"] <= 30
+    assert 57 < made.dialogues["valid"] <= 60
+    assert made.groups == 120
     assert made.largest_group == 3
     for leak in made.leakage.values():
         assert (leak.exact, leak.near, leak.situations, leak.shared_exchanges) == (0, 0, 0, 0)
@@ -211,7 +213,7 @@ def test_figures_by_hand() -> None:
     assert report["duplicate_dialogues"] == 1
     assert report["repeated_replies"] == 2
     assert (report["turns_not_learned"], report["dialogues_with_persona"], report["topics"]) == (1, 1, 1)
-    assert [turn["dialogue"] for turn in report["longest_turns"][:2]] == [3, 3]
+    assert [turn["dialogue"] for turn in report["longest_turns"][:2]] == [3, 2]
     assert json.loads(json.dumps(report)) == report
 
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 from bot.generator.candidates import Candidate, GenerationRequest
 from bot.generator.decoder import Decoder
@@ -39,7 +38,7 @@ class Talker:
         """From "starter", a directory, or a hub id. Raises CheckpointError."""
         generator = load_generator(checkpoint)
         assert isinstance(generator, Decoder)
-        return cls(Path(checkpoint).name if "/" in checkpoint else checkpoint, generator)
+        return cls(checkpoint, generator)
 
     @property
     def why_no_likelihood(self) -> str | None:

@@ -1,6 +1,7 @@
 """Models under measurement: the starter that ships, on a handful of talks."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -22,10 +23,12 @@ from bot.generator.engine import load_generator
 from bot.generator.models.causal import CausalModel
 from bot.reply import Judged, choose
 from bot.training.evaluate_command import evaluate as command
+from bot.training.evaluation.figures import Wording, all_figures
 from bot.training.evaluation.modes import Mode, as_the_bot
 from bot.training.evaluation.questions import Question
 from bot.training.evaluation.run import Plan, evaluate
 from bot.training.evaluation.talker import Talker
+from tests.parity.natives import GENERATORS, NATIVES
 
 torch.set_num_threads(1)
 
@@ -112,6 +115,22 @@ def test_a_candidate_is_scored_as_the_bot_scores_it(text: str, tmp_path: Path) -
     assert choose([judged], context, settings).final == pytest.approx(as_the_bot(question, candidate, 0.7 * 0.6))
 
 
+def test_every_family_can_be_measured(corpus: str) -> None:
+    """What a family's network does not tell is missing with a reason, and nothing else is."""
+    checkpoints = [str(NATIVES[name].path) for name in GENERATORS]
+    outcome = evaluate(plan(corpus, checkpoints=checkpoints), never, quiet)
+    assert outcome.stopped is None
+    for row in all_figures(outcome, Wording())[1:]:
+        assert row["replies"] == 3
+        assert row["latency_ms"]["median"] > 0
+        if row["perplexity_why"] is None:
+            assert 1 < row["perplexity"] < math.inf
+            assert row["hits@1"] is not None
+        else:
+            assert row["perplexity_why"].startswith("not computed: ")
+            assert (row["perplexity"], row["hits@1"]) == (None, None)
+
+
 def test_the_same_seed_gives_the_same_replies(corpus: str) -> None:
     first, second, other = (evaluate(plan(corpus, seed=seed), never, quiet) for seed in (1, 1, 2))
     texts = [[answer.text for answer in outcome.series[1].answers] for outcome in (first, second, other)]
@@ -153,12 +172,12 @@ def test_models_stand_side_by_side(corpus: str) -> None:
         ("people", "reference"),
         ("starter", "ranker"),
         ("starter", "beam"),
-        ("generator", "ranker"),
-        ("generator", "beam"),
+        ("bot/starter/generator", "ranker"),
+        ("bot/starter/generator", "beam"),
     ]
     starter, again = found["rows"][1], found["rows"][3]
     del starter["latency_ms"], again["latency_ms"]
-    assert {**starter, "checkpoint": "generator"} == again
+    assert {**starter, "checkpoint": "bot/starter/generator"} == again
     assert 0 <= starter["hits@1"] <= 1 < starter["perplexity"]
     assert len(found["samples"][0]["replies"]) == 5
 

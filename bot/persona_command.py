@@ -112,8 +112,9 @@ def build(config_path: Path, /, **given: Any) -> None:
         carry_out(plan, STAGES, click.echo)
     click.echo(
         f"The persona is in {plan.out}, and to send in {plan.out.name}.tar.gz beside it. Read its CARD.md and "
-        f"samples.md first.\nTo take it in: banter persona import {plan.out}\n{plan.work} holds the scrubbed chat and the key of "
-        "the pseudonyms: delete it, or keep it to yourself."
+        f"samples.md first.\nTo take it in: banter persona import {plan.out}\n"
+        f"{plan.work} holds the scrubbed chat and the "
+        "key of the pseudonyms: delete it, or keep it to yourself."
     )
 
 
@@ -149,8 +150,8 @@ def _plan(
     rank = rank or _usual_rank(given["base"])
     if rank is not None and Path(given["base"]).expanduser().exists():
         raise PersonaError(
-            f"{given['base']}: an adapter is packed without its base, which others must be able to name. Give a hub id or "
-            '"smollm2"; or leave out --lora-rank to train all weights of a GPT-2.'
+            f"{given['base']}: an adapter is packed without its base, which others must be able to name. Give a hub id "
+            'or "smollm2"; or leave out --lora-rank to train all weights of a GPT-2.'
         )
     return BuildPlan(
         consent=sorted(set(consent)),

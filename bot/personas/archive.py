@@ -64,6 +64,7 @@ def unpack(archive: Path, into: Path) -> None:
                 if entry.size > limit or total > MOST_BYTES or count > MOST_FILES:
                     raise PersonaError(f"{archive}: {name} makes the pack larger than packs may be.")
                 _write(tar, entry, into / name)
+            _demand_end(archive, packed)
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise PersonaError(f"{archive}: this is no whole .tar.gz ({error}). Get it again.") from error
     except OSError as error:
@@ -80,6 +81,12 @@ def _place(archive: Path, entry: tarfile.TarInfo) -> tuple[str, str]:
     if not path.parts or (entry.isreg() and len(path.parts) < 2):
         raise PersonaError(f"{archive}: {entry.name!r} lies in no folder; a pack is one folder.")
     return "/".join(path.parts[1:]), path.parts[0]
+
+
+def _demand_end(archive: Path, packed: gzip.GzipFile) -> None:
+    """Reading on to the end compares the checksum of the whole."""
+    if len(packed.read(_READ_AT_ONCE + 1)) > _READ_AT_ONCE:
+        raise PersonaError(f"{archive}: more follows after its end. Distrust it.")
 
 
 def _write(tar: tarfile.TarFile, entry: tarfile.TarInfo, target: Path) -> None:

@@ -142,9 +142,9 @@ def _limits(job: Job) -> str:
     )
     return (
         "## Limits\n\n- It imitates how a person writes. It is not that person, knows nothing that they know, and "
-        "makes things up.\n- The rules for scrubbing find forms. Who is meant by a story, a nickname, a place without a "
-        f"number they cannot see: read {SAMPLES} before you share the pack.\n- A language model may say what it has read "
-        f"word for word; see the last figure above.{few}\n"
+        "makes things up.\n- The rules for scrubbing find forms. Who is meant by a story, a nickname, a place without "
+        f"a number they cannot see: read {SAMPLES} before you share the pack.\n- A language model may say what it has "
+        f"read word for word; see the last figure above.{few}\n"
     )
 
 

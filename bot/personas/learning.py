@@ -35,7 +35,7 @@ TURNS = 6
 
 _BATCH_TOKENS = 1536
 _CHARACTERS_A_TOKEN = 3.5
-_ASKED = 60
+ASKED = 60
 """Held-out talks that are put to the models, drawn by the seed: each costs a reply of both."""
 
 
@@ -106,7 +106,7 @@ def figures(job: Job) -> tuple[Result, str]:
             corpus=str(job.work / QUESTIONS),
             candidates=1,
             judge="starter",
-            limit=_ASKED,
+            limit=ASKED,
             seed=job.plan.seed,
         ),
         _blocked(),

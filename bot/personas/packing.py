@@ -68,7 +68,7 @@ def export(config: Config, name: str, personas: Path, out: Path, licence: str | 
         model=model,
         licence=licence or (known.licence if known else "Not stated: ask whoever sent it."),
     )
-    begun = out.with_name(f".{out.name}.{os.getpid()}")
+    begun = out.with_name(f".{out.name}.pack-{os.getpid()}")
     try:
         begun.mkdir(parents=True)
         if folder is not None:

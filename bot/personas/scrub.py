@@ -70,7 +70,7 @@ class Scrubber:
     def scrub(self, text: str) -> Scrubbed:
         """One message, on one line."""
         text = _NUMBERED_MENTION.sub(self._mention(""), " ".join(strip_invisible(text).split()))
-        private = sorted(_private(text))
+        private = sorted(_private(text), key=lambda found: found[0][0])  # of those in one place the first rule's
         pieces: list[str] = []
         done = 0
         for (start, end), kind in private:

@@ -186,10 +186,13 @@ def _moderation() -> "Blocked":
 
 
 def _progress(numbers: Iterable[int], doing: str) -> Iterable[int]:
-    """A bar on a terminal; nothing in a file."""
+    """A bar on a terminal; a line in a file."""
+    if not sys.stderr.isatty():
+        click.echo(doing, err=True)
+        return numbers
     from tqdm import tqdm
 
-    bar: Iterable[int] = tqdm(numbers, desc=doing, disable=None, leave=False, file=sys.stderr)
+    bar: Iterable[int] = tqdm(numbers, desc=doing, leave=False, file=sys.stderr)
     return bar
 
 

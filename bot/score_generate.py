@@ -48,7 +48,7 @@ class Generation:
         """The ids of the context, what the search finished, and `[score, probability, ranker's score, text]` each,
         best first; nothing finished gives empty lists."""
         utterances = [Utterance(1, turn.strip()) for turn in turns]
-        ids = self._dialect.encode(utterances, max(1, self._model.context_limit + 1 - STEPS))
+        ids = self._dialect.encode(utterances, max(1, self._model.room(STEPS - 1)))
         found = [(one.probability, clean_up(self._dialect.decode(one.token_ids))) for one in self._found(tuple(ids))]
         scores = judge.overall([(turns, text) for _, text in found]) if found else []
         ranked = [

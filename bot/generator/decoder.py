@@ -118,6 +118,8 @@ class Decoder:
         """All that DialogRPT's search found, in its order, forbidden tokens included. Raises GenerationFailed."""
         _, limit = self._room(request)
         decoding = request.decoding
+        if limit == self.model.room(len(request.input_ids)) < decoding.max_new_tokens:
+            limit += 1  # the last token is never read, so it needs no position
         with self._searching(decoding.beams):
             return dialogrpt.dialogrpt_beam(
                 self._pulse,

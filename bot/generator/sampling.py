@@ -74,13 +74,18 @@ def keep_top_p(ranked: Tensor, top_p: Tensor) -> Tensor:
 def filtered(scores: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
     """What temperature, top-k and top-p leave, likeliest first: scores (B, K), -inf where cut, and ids (B, K).
 
-    Only the tokens that top-k can keep are looked at.
+    Only the tokens that top-k can keep are looked at: the k likeliest, and what equals the last of them.
     """
     vocabulary = scores.shape[-1]
     widest = int(settings.top_k.max())
     unlimited = bool((settings.top_k <= 0).any())
     width = vocabulary if unlimited else min(vocabulary, max(1, widest))
-    ranked, ids = apply_temperature(scores, settings.temperature).topk(width, dim=-1)  # both (B, K)
+    tempered = apply_temperature(scores, settings.temperature)
+    ranked, ids = tempered.topk(width, dim=-1)  # both (B, K)
+    last = ranked.gather(-1, (settings.top_k - 1).clamp(0, width - 1))  # (B, 1)
+    equal = int(((tempered >= last) & torch.isfinite(last)).sum(dim=-1).max())
+    if equal > width:
+        ranked, ids = tempered.topk(equal, dim=-1)
     return keep_top_p(keep_top_k(ranked, settings.top_k), settings.top_p), ids
 
 

@@ -127,7 +127,10 @@ def trace_choice(tracer: Tracer, choice: Choice, settings: Settings, reverse: Re
     if not isinstance(tracer.dialect, _WritesEntries):
         return {**record, "error": f"The dialect {tracer.dialect.name} has no choice with a reverse model."}
     entries = [entry_of(tracer, text) for text in choice.history]
-    judged, chosen = _judged(tracer, tracer.dialect, reverse, choice.candidates, entries, _told(settings))
+    try:
+        judged, chosen = _judged(tracer, tracer.dialect, reverse, choice.candidates, entries, _told(settings))
+    except GenerationFailed as error:
+        return {**record, "error": str(error)}
     return {**record, "candidates": judged, "chosen_index": chosen}
 
 
@@ -181,7 +184,11 @@ def _chosen(tracer: Tracer, history: _Entries, settings: Settings, reverse: Reve
         history.answer((), None)
         return {**record, "error": str(error), "reply": ""}
     candidates = [row.tokens for row in rows]
-    judged, chosen = _judged(tracer, history.writer, reverse, candidates, history.entries, _told(settings))
+    try:
+        judged, chosen = _judged(tracer, history.writer, reverse, candidates, history.entries, _told(settings))
+    except GenerationFailed as error:
+        history.answer((), None)
+        return {**record, "error": str(error), "reply": ""}
     for one, row in zip(judged, rows, strict=True):
         one |= {"reply_ids": reply_ids(row), "stopped": row.stop is not None}
     history.answer(candidates[chosen], rows[chosen].stop)
@@ -203,6 +210,11 @@ def _judged(
 ) -> tuple[list[dict[str, Any]], int]:
     newest_first = list(reversed(history[-told:]))
     written = [tuple(writer.encode_entries([one, *newest_first], _UNCUT)) for one in candidates]
+    longest = max(map(len, written), default=0)
+    if longest > reverse.limit:
+        raise GenerationFailed(
+            f"A reply and the talk before it are {longest} tokens, the reverse model reads {reverse.limit}."
+        )
     losses = reverse.losses([TrainingExample(ids, ids) for ids in written])
     judged = [
         {

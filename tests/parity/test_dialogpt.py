@@ -122,6 +122,29 @@ def test_the_layout_before_zip_archives_is_read_too(folder: Path) -> None:
     assert greedy(load(folder / "old.pkl"), case["input_ids"], max_new_tokens=24) == case["greedy_ids"]
 
 
+def test_a_feed_forward_of_another_width_is_told_from_its_shape(folder: Path) -> None:
+    """With no number beyond the first 100 of the feed-forward, the 28 that are left out change nothing."""
+    weights = torch.load(folder / "small_ft.pkl", weights_only=True)
+    for name, weight in weights.items():
+        if name.endswith("mlp.c_fc.weight"):
+            weight[:, 100:] = 0
+        elif name.endswith("mlp.c_fc.bias"):
+            weight[100:] = 0
+    torch.save(weights, folder / "small_ft.pkl")
+    ids = GOLDEN["cases"][1]["input_ids"]
+    whole = logits(load(folder / "small_ft.pkl"), ids)
+    narrow = {
+        name: weight[:, :100]
+        if name.endswith("mlp.c_fc.weight")
+        else weight[:100]
+        if name.endswith(("mlp.c_fc.bias", "mlp.c_proj.weight"))
+        else weight
+        for name, weight in weights.items()
+    }
+    torch.save(narrow, folder / "small_ft.pkl")
+    assert torch.allclose(logits(load(folder / "small_ft.pkl"), ids), whole, atol=1e-5)
+
+
 def test_without_a_config_the_heads_follow_from_the_width(folder: Path) -> None:
     (folder / "config.json").unlink()
     weights = torch.load(folder / "small_ft.pkl", weights_only=True)

@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 
 from bot.cli import main
 from bot.generator.decoder import Decoder
+from bot.generator.dialects.base import Utterance
 from bot.generator.errors import CheckpointError
 from bot.generator.formats.registry import open_checkpoint
 from bot.generator.models.base import Prompt
@@ -201,7 +202,30 @@ def test_both_searches_find_what_the_originals_find(generator: Decoder, case: di
 def test_a_search_ends_where_the_positions_do(generator: Decoder) -> None:
     prompt = Prompt((5,) * 140)
     found = dialogrpt_beam(generator.model, prompt, GOLDEN["eos_id"], top_k=3, beams=3, top_p=0.8, max_new_tokens=30)
-    assert all(len(one.token_ids) < generator.model.room(140) for one in found)
+    assert all(len(one.token_ids) <= generator.model.room(140) for one in found)
+
+
+def test_the_last_token_of_a_search_needs_no_position(generator: Decoder) -> None:
+    """Of 144 positions the context has 142 and a reply's first two tokens the rest: the third is never read."""
+    prompt = Prompt((5,) * 142)
+    with torch.inference_mode():
+        logits, reading = generator.model.read([prompt])
+        likeliest = [int(logits[0].argmax())]
+        while len(likeliest) < 3:
+            likeliest.append(int(reading.feed(torch.tensor(likeliest[-1:]))[0].argmax()))
+    *before, end = likeliest
+    assert end not in before
+    (found,) = dialogrpt_beam(generator.model, prompt, end, top_k=1, beams=1, top_p=1e9, max_new_tokens=30)
+    assert list(found.token_ids) == before
+
+
+def test_a_context_that_leaves_room_for_thirty_tokens_is_read_whole(generator: Decoder, tmp_path: Path) -> None:
+    text = "!"
+    while len(ids := generator.dialect.encode([Utterance(1, text)], 1000)) < 144 - 29:
+        text += "!"
+    (tmp_path / "talk.json").write_text(json.dumps([text]))
+    result = banter(tmp_path / "talk.json", "--task", "generate", "-pg", RESTORE, "-p", RESTORE)
+    assert json.loads(result.stdout)["input_ids"] == ids
 
 
 RUNS = [(case, run) for case in GOLDEN["generator_cases"] for run in case["integrated"]]

@@ -17,6 +17,7 @@ from bot.generator.dialects.pingpong import PingPongGPT
 from bot.generator.errors import CheckpointError, GenerationFailed
 from bot.generator.formats.registry import open_checkpoint
 from bot.generator.models.pingpong_gpt import PingPongGPTModel
+from bot.generator.tokenization.pieces import load_pieces
 from tests.parity.pingpong_golden import (
     LOGITS,
     PLAIN,
@@ -161,6 +162,15 @@ def test_nobody_can_type_a_token_that_carries_structure(text: str) -> None:
     assert ids[0] == BOS
     assert ids[-1] == SEPT
     assert not DIALECT.control_ids & set(ids[1:-1])
+
+
+def test_a_user_defined_symbol_that_carries_no_structure_is_a_word() -> None:
+    """The recorded tokenizer has one such symbol; to a model whose turns end otherwise it means nothing."""
+    names = {**ids_of(FOLDER), "sept_token_id": EOS}
+    tokenizer = load_pieces(FOLDER / "tokenizer.model", names)
+    assert SEPT not in tokenizer.control_ids
+    assert SEPT in tokenizer.encode(f"안녕{TYPED}")
+    assert EOS in tokenizer.control_ids
 
 
 def test_a_typed_symbol_leaves_the_words_around_it_as_they_are() -> None:

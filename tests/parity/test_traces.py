@@ -104,3 +104,13 @@ def test_a_chat_model_is_traced_as_its_library_writes_and_searches(tmp_path: Pat
             torch.tensor([expected]), attention_mask=torch.ones(1, len(expected)), do_sample=False, **words
         )
     assert case["beam"]["sequences"] == rows.tolist()
+
+
+def test_a_reply_and_talk_too_long_for_the_reverse_model_are_an_error_of_that_turn(tmp_path: Path) -> None:
+    project = HERE / "gpt2-chitchat"
+    long = {"history": ["好" * 300], "max_history_len": 5, "candidates": [[5, 6]]}
+    short = {**long, "history": ["好"]}
+    record = traced(project, written(tmp_path, {"mmi_candidate_cases": [long, short]}))
+    failed, judged = record["mmi_candidate_cases"]
+    assert "305 tokens" in failed["error"]
+    assert judged["chosen_index"] == 0

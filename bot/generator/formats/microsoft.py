@@ -30,6 +30,7 @@ _TOKENS = "transformer.wte.weight"
 _POSITIONS = "transformer.wpe.weight"
 _SCORE = "score.weight"
 _HEAD = "lm_head.weight"
+_INNER = "transformer.h.0.mlp.c_fc.weight"
 _TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 _SIZES = ("vocab_size", "n_positions", "n_embd", "n_layer")
 
@@ -150,11 +151,13 @@ def _config(file: Path, shapes: Mapping[str, tuple[int, ...]], beside: Path | No
     if heads is None:
         heads = max(1, width // NUMBERS_A_HEAD)
         notes.append(f"no config.json names n_head: {heads}, as for all published sizes ({NUMBERS_A_HEAD} a head)")
+    inner = shapes.get(_INNER, ())[1:]  # its weights lie (inputs, outputs)
     end = rows - 1  # where <|endoftext|> is in every vocabulary of this family
     return {
         **sizes,
         "n_ctx": sizes["n_positions"],
         "n_head": heads,
+        "n_inner": inner[0] if inner else None,
         "layer_norm_epsilon": said.get("layer_norm_epsilon", 1e-5),
         "initializer_range": said.get("initializer_range", 0.02),
         "bos_token_id": end,

@@ -30,6 +30,8 @@ class Reverse:
     def __init__(self, model: Likelihood, name: str, revision: str) -> None:
         self.name = name
         self.revision = revision
+        self.limit = model.limit
+        """Most tokens of a reply and the talk together."""
         self._model = model
 
     @classmethod

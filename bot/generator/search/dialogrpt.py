@@ -54,7 +54,8 @@ def dialogrpt_beam(
     finished: list[Hypothesis] = []
     logits, reading = model.read([prompt])
     live: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
-    for _ in range(min(max_new_tokens, model.room(len(prompt.ids)))):
+    steps = _steps(model, prompt, max_new_tokens)
+    for step in range(steps):
         log_probs = logits.log_softmax(dim=-1)  # (B, V)
         values, tokens = (part.tolist() for part in log_probs.topk(min(top_k, log_probs.shape[-1]), dim=-1))  # (B, K)
         counted = log_probs[:, :top_k].tolist()  # (B, K): by token id, which is the oddity
@@ -70,7 +71,7 @@ def dialogrpt_beam(
                     finished.append(_ended(written, total, len(written) + 1))
                 else:
                     candidates.append((total, i, j))
-        if not candidates:
+        if not candidates or step == steps - 1:
             break
         kept = sorted(candidates, reverse=True)[:beams]
         live = [(total, (*live[i][1], tokens[i][j])) for total, i, j in kept]
@@ -100,7 +101,8 @@ def dialogrpt_sampling(
     sums = [0.0] * count
     rows: list[list[int]] = [[] for _ in range(count)]
     ended: dict[int, Hypothesis] = {}
-    for _ in range(min(max_new_tokens, model.room(len(prompt.ids)))):
+    steps = _steps(model, prompt, max_new_tokens)
+    for step in range(steps):
         probabilities = (logits / temperature).softmax(dim=-1).cpu().numpy()  # (B, V)
         drawn = [int(random.choice(len(row), p=row)) for row in probabilities]
         for number, token in enumerate(drawn):
@@ -110,10 +112,15 @@ def dialogrpt_sampling(
             if token == stop_id:
                 ended[number] = _ended(rows[number], sums[number], len(rows[number]) + 2)
             rows[number].append(token)
-        if len(ended) == count:
+        if len(ended) == count or step == steps - 1:
             break
         logits = reading.feed(torch.tensor(drawn, device=logits.device))
     return [ended[number] for number in sorted(ended)]
+
+
+def _steps(model: LanguageModel, prompt: Prompt, max_new_tokens: int) -> int:
+    """How many tokens can be written: the last one is never read, so it needs no position."""
+    return min(max_new_tokens, model.room(len(prompt.ids)) + 1)
 
 
 def _ended(tokens: Sequence[int], log_prob: float, length: int) -> Hypothesis:

@@ -30,11 +30,15 @@ class PiecesTokenizer:
         if not types:
             raise ValueError("there are no pieces in it")
         self._reader = SentencePieceProcessor(model_proto=model)
-        # The library turns a user-defined symbol into its id wherever a text spells it, full-width letters included.
-        # A control symbol it never does, so people's text goes through a copy in which all of them are control ones.
-        self._writer = SentencePieceProcessor(model_proto=_without_user_symbols(model))
+        named = frozenset(names.values())
         self.size: int = self._reader.get_piece_size()
-        self.control_ids = frozenset(i for i, kind in enumerate(types) if kind in (_CONTROL, _USER_DEFINED))
+        # A user-defined symbol that the configuration does not name is a word like others.
+        self.control_ids = frozenset(
+            i for i, kind in enumerate(types) if kind == _CONTROL or (kind == _USER_DEFINED and i in named)
+        )
+        # The library turns a user-defined symbol into its id wherever a text spells it, full-width letters included.
+        # A control symbol it never does, so people's text goes through a copy in which the named ones are control ones.
+        self._writer = SentencePieceProcessor(model_proto=_without_user_symbols(model, named))
 
     def id_of(self, token: str) -> int | None:
         """See `TextTokenizer.id_of`."""
@@ -91,11 +95,13 @@ def _piece_type(piece: bytes) -> int | None:
     return found
 
 
-def _without_user_symbols(model: bytes) -> bytes:
-    """The same model, its user-defined symbols turned into control symbols."""
+def _without_user_symbols(model: bytes, ids: frozenset[int]) -> bytes:
+    """The same model, the user-defined symbols among `ids` turned into control symbols."""
     parts = []
+    token_id = -1
     for number, whole, start, end in _fields(model):
-        if number == _PIECES_FIELD and _piece_type(model[start:end]) == _USER_DEFINED:
+        token_id += number == _PIECES_FIELD
+        if number == _PIECES_FIELD and token_id in ids and _piece_type(model[start:end]) == _USER_DEFINED:
             # Of a field that is there twice, the later one counts.
             piece = model[start:end] + bytes([_TYPE_FIELD << 3 | _VARINT, _CONTROL])
             parts.append(bytes([_PIECES_FIELD << 3 | _BYTES]) + _as_varint(len(piece)) + piece)

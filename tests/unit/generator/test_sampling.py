@@ -115,3 +115,10 @@ def test_what_equals_the_last_of_top_k_stays() -> None:
     ranked = torch.tensor([[3.0, 2.0, 2.0, 2.0, 1.0]])
     kept = sampling.keep_top_k(ranked, torch.tensor([[2]]))
     assert torch.isfinite(kept).tolist() == [[True, True, True, True, False]]
+
+
+def test_ties_beyond_the_widest_top_k_stay_too() -> None:
+    scores = torch.tensor([[1.0, 2.0, 3.0, 2.0, 2.0], [5.0, 4.0, 3.0, 2.0, 1.0]])
+    kept, ids = sampling.filtered(scores, settings(2, top_k=2))
+    survivors = [set(row[torch.isfinite(left)].tolist()) for row, left in zip(ids, kept, strict=True)]
+    assert survivors == [{1, 2, 3, 4}, {0, 1}]

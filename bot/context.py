@@ -23,8 +23,8 @@ class Context:
     earlier_replies: Sequence[str]
 
 
-def build_context(lines: Sequence[Line], persona: Persona, most_turns: int) -> Context:
-    """Lines of one author in a row are one turn, and a line break within is a space: models know talk as lines.
+def build_context(lines: Sequence[Line], persona: Persona, most_turns: int, *, one_line: bool) -> Context:
+    """Lines of one author in a row are one turn; with `one_line` a line break within becomes a space.
 
     People become ordinals by first appearance, the bot is 0: no name of theirs ever reaches the model. Old turns
     beyond `most_turns` are left out; the token budget is the dialect's to keep.
@@ -33,7 +33,7 @@ def build_context(lines: Sequence[Line], persona: Persona, most_turns: int) -> C
     turns: list[Utterance] = []
     for line in lines:
         speaker = ordinals.setdefault(line.author_id, len(ordinals))
-        text = " ".join(line.text.splitlines())
+        text = " ".join(line.text.splitlines()) if one_line else line.text
         if turns and turns[-1].speaker == speaker:
             turns[-1] = Utterance(speaker, f"{turns[-1].text} {text}")
         else:

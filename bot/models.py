@@ -4,7 +4,8 @@ The door between plain asyncio and the generator package; importing this module 
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from bot.config import ChannelSettings, Config, RankerHead
 from bot.context import Context
@@ -37,11 +38,19 @@ class Models:
     @classmethod
     def load(cls, config: Config) -> "Models":
         model = config.model
-        generator = load_generator(model.checkpoint, dialect=model.dialect, device=model.device, dtype=model.dtype)
+        with _told_of("model.checkpoint"):
+            generator = load_generator(model.checkpoint, dialect=model.dialect, device=model.device, dtype=model.dtype)
         models = cls(generator, model.device, model.dtype)
-        for head in [*config.ranking.prior, *config.ranking.cond]:
-            models._rankers[head.name, head.checkpoint] = models._load_ranker(head)
+        for group, heads in (("prior", config.ranking.prior), ("cond", config.ranking.cond)):
+            for number, head in enumerate(heads):
+                with _told_of(f"ranking.{group}[{number}].checkpoint"):
+                    models._rankers[head.name, head.checkpoint] = models._load_ranker(head)
         return models
+
+    @property
+    def one_line(self) -> bool:
+        """Whether the model reads a line break as a space."""
+        return self.generator.dialect.habits.one_line
 
     @property
     def ranker_revisions(self) -> dict[str, str]:
@@ -94,3 +103,12 @@ class Models:
 
     def close(self) -> None:
         self.batcher.close()
+
+
+@contextmanager
+def _told_of(key: str) -> Iterator[None]:
+    """Say which key of config.yaml named the checkpoint that cannot be used."""
+    try:
+        yield
+    except GeneratorError as error:
+        raise type(error)(f"{key}: {error}") from error

@@ -50,7 +50,7 @@ async def talk_to_itself(
     yield talk[0]
     while len(talk) < turns:
         side = SIDES[len(talk) % 2]
-        context = build_context(_seen_by(side, talk), settings.persona, most_turns)
+        context = build_context(_seen_by(side, talk), settings.persona, most_turns, one_line=models.one_line)
         composed = await compose_reply(context, settings, moderator, ports, turn_seed(len(talk), float(seed)))
         if composed.text is None:
             return

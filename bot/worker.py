@@ -151,7 +151,7 @@ class Worker:
         settings = self._models.settled(settings)
         most_turns = self._models.most_turns(settings)
         lines = await self._store.read(turns.transcript, turn, 4 * most_turns)
-        context = build_context(lines, settings.persona, most_turns)
+        context = build_context(lines, settings.persona, most_turns, one_line=self._models.one_line)
         if not context.said:
             return FinishedTurn(text=None, reason="nothing left to answer", composition=None)
         composed = await compose_reply(

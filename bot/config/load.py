@@ -24,6 +24,7 @@ from bot.config.env import Expansion, Variables, has_variable, warn_if_world_rea
 from bot.config.errors import ConfigError, Fault, KeyPath, Problem, path_text, value_at
 from bot.config.file import Document, parse_document, read_document
 from bot.config.overrides import ChannelSettings, Override, merged, strictest, tree
+from bot.config.paths import anchored
 from bot.config.personas import Persona
 from bot.config.problems import fault
 from bot.config.sections import (
@@ -182,7 +183,7 @@ def load_config(path: Path, env: Mapping[str, str] | None = None, *, text: str |
     document = read_document(path) if text is None else parse_document(text, str(path))
     variables = Variables.read(os.environ if env is None else env, path.parent)
     expansion = Expansion(variables=variables, may_be_unset=SECRETS)
-    settings = expansion.expand(document.data)
+    settings = anchored(expansion.expand(document.data), path.parent)
     config, found = _validate(settings, document)
     known = {one.path for one in expansion.faults}
     found = [*expansion.faults, *(one for one in found if one.path not in known)]

@@ -185,7 +185,8 @@ class Model(Section):
 
     checkpoint: Checkpoint = Field(
         default="starter",
-        description="starter (ships with Banter), a hub id like microsoft/DialoGPT-medium, or a folder.",
+        description="starter (ships with Banter), smollm2, a hub id like microsoft/DialoGPT-medium, or a path, "
+        "relative to the folder of this file.",
     )
     dialect: str = Field(
         default="auto", description="How the checkpoint writes a talk; auto reads it from the checkpoint."
@@ -214,7 +215,9 @@ class RankerHead(Section):
     """One model that scores candidates."""
 
     name: Word = Field(description="Name under which its scores are kept.")
-    checkpoint: Checkpoint = Field(description="starter, a hub id like microsoft/DialogRPT-updown, or a folder.")
+    checkpoint: Checkpoint = Field(
+        description="starter, a hub id like microsoft/DialogRPT-updown, or a path as in model.checkpoint."
+    )
     weight: float = Field(default=1.0, ge=-10.0, le=10.0, description="Share in the mean; negative prefers low scores.")
 
 

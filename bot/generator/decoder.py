@@ -48,7 +48,7 @@ class Decoder:
     @classmethod
     def load(cls, checkpoint: Checkpoint, *, dialect: str, device: str, dtype: str) -> "Decoder":
         """From a checkpoint. Raises CheckpointError."""
-        spoken = dialect_named(checkpoint.dialect if dialect == "auto" else dialect, checkpoint.read_tokenizer())
+        spoken = _dialect_of(checkpoint, dialect)
         place = pick_device(device)
         model = load_language_model(checkpoint, place, pick_dtype(dtype, place))
         if model.vocabulary < spoken.vocabulary_size:
@@ -260,3 +260,16 @@ class Decoder:
 
 def _report_broken(request: GenerationRequest) -> None:
     log.error("logits_not_finite", extra={"context_tokens": len(request.input_ids)})
+
+
+def _dialect_of(checkpoint: Checkpoint, name: str) -> Dialect:
+    """The dialect called `name`, "auto" being the checkpoint's own. Raises CheckpointError."""
+    tokenizer = checkpoint.read_tokenizer()
+    try:
+        return dialect_named(checkpoint.dialect if name == "auto" else name, tokenizer)
+    except CheckpointError as error:
+        if name in ("auto", checkpoint.dialect):
+            raise
+        raise CheckpointError(
+            f"{checkpoint.path}: {error} The files are those of {checkpoint.dialect}: set the dialect to auto."
+        ) from error

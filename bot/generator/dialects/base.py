@@ -66,6 +66,8 @@ class Habits:
     decoding: Decoding
     turns: int | None = None
     """Most utterances of the history that its context holds, the last one included; None: no limit."""
+    one_line: bool = False
+    """Whether its texts never had a line break, so that a space stands for one in the context."""
     manner: Manner = field(default_factory=Manner)
 
 

@@ -26,7 +26,8 @@ class DialoGPT:
             top_p=1.0,
             repetition_penalty=1.0,
             no_repeat_ngram=0,
-        )
+        ),
+        one_line=True,
     )
 
     def __init__(self, tokenizer: TextTokenizer) -> None:

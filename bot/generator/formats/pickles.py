@@ -58,6 +58,20 @@ def _check_start(path: Path) -> None:
         )
     if start == _ZIP and not zipfile.is_zipfile(path):
         raise CheckpointError(f"{path}: the file is cut off or damaged, its end is missing. Copy it again.")
+    if start == _ZIP and _is_compressed(path):
+        raise CheckpointError(
+            f"{path}: this is a compressed archive, which torch.save never writes. Unpack it, or save the weights "
+            "again."
+        )
+
+
+def _is_compressed(path: Path) -> bool:
+    """Whether a small file may unpack to more than all memory."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
+    except zipfile.BadZipFile:
+        return False  # told with its reason when it is read
 
 
 def _check_archive(path: Path) -> None:

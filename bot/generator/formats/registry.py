@@ -37,6 +37,8 @@ def open_checkpoint(checkpoint: str, *, starter: str = "generator") -> Checkpoin
     """Find what a name stands for ("starter", a path, a hub id) and say what it is. Raises CheckpointError."""
     path = locate(checkpoint, starter=starter)
     with reported(path):
+        if not path.is_dir() and not path.is_file():  # reading from a pipe or a device would never end
+            raise CheckpointError(f"{path}: this is neither a file nor a directory. Name the file of weights.")
         for recognise in FORMATS:
             found = recognise(path)
             if found is not None:

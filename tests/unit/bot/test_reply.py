@@ -167,15 +167,21 @@ def test_a_turns_seed_is_its_own_and_fits_63_bits() -> None:
     assert all(0 <= turn_seed(turn, 1e9) < 2**63 for turn in range(1000))
 
 
-def _context(lines: Sequence[Line], **sections: object) -> Context:
+def _context(lines: Sequence[Line], *, one_line: bool = True, **sections: object) -> Context:
     one = settings(**sections)
-    return build_context(lines, one.persona, one.history.turns or 8)
+    return build_context(lines, one.persona, one.history.turns or 8, one_line=one_line)
 
 
 def test_lines_of_one_author_in_a_row_are_one_turn() -> None:
     context = _context([Line("u", "hi", True), Line("u", "how are you?", True)])
     assert context.utterances == [Utterance(1, "hi how are you?")]
     assert context.said == "hi how are you?"
+
+
+def test_a_line_break_stays_but_for_models_that_never_saw_one() -> None:
+    lines = [Line("u", "print(1)\n\tprint(2)", True)]
+    assert _context(lines, one_line=False).utterances == [Utterance(1, "print(1)\n\tprint(2)")]
+    assert _context(lines, one_line=True).utterances == [Utterance(1, "print(1) \tprint(2)")]
 
 
 def test_people_are_numbered_by_appearance_and_the_bot_is_zero() -> None:

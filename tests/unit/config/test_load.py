@@ -106,7 +106,7 @@ def test_ten_mistakes_are_named_at_once_with_line_and_remedy(refuse: Refuse) -> 
         ("moderation: {on_all_blocked: resampel}", '1: moderation.on_all_blocked: "resampel" is not one of the choices;'
          ' allowed: resample, safe_line, silent; did you mean "resample"?'),
         ("ranking: {prior: [{name: a}]}", "1: ranking.prior[0].checkpoint: is missing;"
-         " what it is: starter, a hub id like microsoft/DialogRPT-updown, or a folder."),
+         " what it is: starter, a hub id like microsoft/DialogRPT-updown, or a path as in model.checkpoint."),
         ("ranking: {cond: [{name: human_vs_rand, checkpoint: x}]}",
          '1: ranking.cond[0].name: "human_vs_rand" is used twice; give each ranker its own name'),
         ("decoding: {default: {min_new_tokens: 50}}",

@@ -296,6 +296,9 @@ def _reported() -> Iterator[None]:
         yield
     except (TrainingError, GeneratorError) as error:
         raise click.ClickException(str(error)) from error
+    except OSError as error:
+        place = error.filename or "A scratch file beside the output"
+        raise click.ClickException(f"{place} cannot be written: {error.strerror}.") from error
     except StoreError as error:
         click.echo(str(error), err=True)
         sys.exit(Exit.STORE)

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bot.training.corpora.dialogue import Dialogue
-from bot.training.corpora.text import CHUNK_CHARACTERS, opened
+from bot.training.corpora.text import CHUNK_CHARACTERS, LONGEST_LINE, opened
+from bot.training.errors import TrainingError
 
 SOURCE = "gpt2-chitchat"
 
@@ -22,6 +23,9 @@ def read(path: Path, *, reverse: bool = False) -> Iterator[Dialogue]:
             # What follows the last gap may go on in the next piece, and so may the gap itself.
             *dialogues, rest = (rest + piece).split(2 * line_break)
             yield from (_dialogue(text, line_break, reverse) for text in dialogues)
+            if len(rest) > LONGEST_LINE:
+                limit = LONGEST_LINE >> 20
+                raise TrainingError(f"{path}: no empty line in {limit} million characters. Put one between dialogues.")
     yield _dialogue(rest, line_break, reverse)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bot.training.corpora.dialogue import Dialogue
 from bot.training.corpora.json_stream import json_stream
-from bot.training.corpora.text import wrong
+from bot.training.corpora.text import whole_characters, wrong
 from bot.training.errors import TrainingError
 
 SOURCE = "devjwsong"
@@ -21,5 +21,5 @@ def read(path: Path) -> Iterator[Dialogue]:
             dialogue = stream.value()
             if not isinstance(dialogue, list) or not all(isinstance(text, str) for text in dialogue):
                 raise wrong(path, line, f"dialogue {number} is no list of texts.")
-            yield Dialogue(tuple(dialogue), SOURCE)
+            yield Dialogue(tuple(map(whole_characters, dialogue)), SOURCE)
         stream.end()

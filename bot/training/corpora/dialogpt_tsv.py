@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bot.training.corpora.dialogue import Dialogue
-from bot.training.corpora.text import opened, wrong
+from bot.training.corpora.text import numbered_lines, wrong
 
 SOURCE, PAIRS = "dialogpt", "dialogpt-pairs"
 _JOINT = " EOS "
@@ -19,27 +19,25 @@ def read(path: Path, *, reverse: bool = False, two_turn: bool = False) -> Iterat
 
     `reverse` gives the turns last to first (as a model for MMI reads them), `two_turn` keeps the first two of them.
     """
-    with opened(path) as file:
-        for number, line in enumerate(file, start=1):
-            turns = _turns(path, number, line)
-            if reverse:
-                turns.reverse()
-            if two_turn:
-                turns = turns[:2]
-            if len(turns) > 1:
-                weights, texts = zip(*turns, strict=True)
-                yield Dialogue(tuple(texts), SOURCE, weights=tuple(weights))
+    for number, line in numbered_lines(path):
+        turns = _turns(path, number, line)
+        if reverse:
+            turns.reverse()
+        if two_turn:
+            turns = turns[:2]
+        if len(turns) > 1:
+            weights, texts = zip(*turns, strict=True)
+            yield Dialogue(tuple(texts), SOURCE, weights=tuple(weights))
 
 
 def read_pairs(path: Path) -> Iterator[Dialogue]:
     """A validation file, `context<TAB>answer<TAB>...`: each context with its first answer. Raises TrainingError."""
-    with opened(path) as file:
-        for number, line in enumerate(file, start=1):
-            columns = line.rstrip("\r\n").split("\t")
-            if len(columns) < 2:
-                raise wrong(path, number, "there is no answer. Write context, tabulator, answer.")
-            context, answer = (" ".join(column.split()) for column in columns[:2])
-            yield Dialogue((context, answer), PAIRS)
+    for number, line in numbered_lines(path):
+        columns = line.split("\t")
+        if len(columns) < 2:
+            raise wrong(path, number, "there is no answer. Write context, tabulator, answer.")
+        context, answer = (" ".join(column.split()) for column in columns[:2])
+        yield Dialogue((context, answer), PAIRS)
 
 
 def _turns(path: Path, number: int, line: str) -> list[tuple[float, str]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bot.training.corpora.text import opened, wrong
+from bot.training.corpora.text import numbered_lines, wrong
 
 FORMAT = "dialogrpt"
 MAX_TOKENS = 50
@@ -43,18 +43,17 @@ def preference_file(corpus: str) -> Path | None:
 
 def read(path: Path) -> Iterator[Preference]:
     """Every pair in which one was liked better, at about the same time. Raises TrainingError."""
-    with opened(path) as file:
-        for number, line in enumerate(file, start=1):
-            if line.startswith("#") or not line.strip():
-                continue
-            columns = line.rstrip("\r\n").split("\t")
-            if len(columns) != _COLUMNS:
-                raise wrong(path, number, f"{len(columns)} columns; a line of DialogRPT's has {_COLUMNS}.")
-            try:
-                context, better, worse = (tuple(map(int, column.split())) for column in columns[:3])
-                hours, score, other_score, rank, other_rank = map(float, columns[6:])
-            except ValueError as error:
-                raise wrong(path, number, f"a column holds no numbers ({error}).") from error
-            counts = score - other_score >= _LEAST_SCORE_GAP and rank - other_rank >= _LEAST_RANK_GAP
-            if counts and hours <= _MOST_HOURS:
-                yield Preference(context, better, worse)
+    for number, line in numbered_lines(path):
+        if line.startswith("#") or not line.strip():
+            continue
+        columns = line.split("\t")
+        if len(columns) != _COLUMNS:
+            raise wrong(path, number, f"{len(columns)} columns; a line of DialogRPT's has {_COLUMNS}.")
+        try:
+            context, better, worse = (tuple(map(int, column.split())) for column in columns[:3])
+            hours, score, other_score, rank, other_rank = map(float, columns[6:])
+        except ValueError as error:
+            raise wrong(path, number, f"a column holds no numbers ({error}).") from error
+        counts = score - other_score >= _LEAST_SCORE_GAP and rank - other_rank >= _LEAST_RANK_GAP
+        if counts and hours <= _MOST_HOURS:
+            yield Preference(context, better, worse)

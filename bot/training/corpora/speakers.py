@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from bot.training.corpora.dialogue import Dialogue
+from bot.training.corpora.text import whole_characters
 
 Line = tuple[bool, str, float | None]
 """Whether the bot's side says it, the text, its weight (None: as any other)."""
@@ -22,9 +23,10 @@ def two_sided(
     turns: list[str] = []
     weights: list[float] = []
     weighted = False
-    for is_bot, text, weight in lines:
-        if not text:
+    for is_bot, written, weight in lines:
+        if not written:
             continue
+        text = whole_characters(written)
         weighted = weighted or weight is not None
         weighs = 1.0 if weight is None else weight
         if sides and sides[-1] == is_bot:
@@ -39,7 +41,7 @@ def two_sided(
         source,
         topic,
         tuple(weights) if weighted else None,
-        tuple(persona),
+        tuple(map(whole_characters, persona)),
         tuple(situation for situation in situations if situation),
         bool(sides and sides[0]),
     )

@@ -1,6 +1,7 @@
 """Open corpus files, and say what is wrong with one: file, line, reason, remedy."""
 
 import codecs
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ LONGEST_LINE = 1 << 24
 
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _SAMPLE_BYTES = 1 << 12
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 @contextmanager
@@ -22,7 +24,9 @@ def opened(path: Path) -> Iterator[TextIO]:
     cannot be read."""
     try:
         if is_utf_16(path):
-            raise TrainingError(f"{path}:1: this is UTF-16, not UTF-8 text. {_convert_from('UTF-16', path)}")
+            raise TrainingError(
+                f"{path}:1: this is UTF-16, not UTF-8 text. Convert it: {_convert_from('UTF-16', path)}"
+            )
         with path.open(encoding="utf-8-sig", newline="") as file:
             yield file
     except OSError as error:
@@ -50,6 +54,13 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
 def wrong(path: Path, line: int, reason: str) -> TrainingError:
     """The error of one line (from 1)."""
     return TrainingError(f"{path}:{line}: {reason}")
+
+
+def whole_characters(text: str) -> str:
+    """Halves of characters, which JSON allows and no tokenizer takes, become the replacement character."""
+    if _HALF.search(text) is None:
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def is_utf_16(path: Path) -> bool:

@@ -156,6 +156,16 @@ def test_clean_says_what_went_and_why(tmp_path: Path) -> None:
     assert "Name the file to write, or add --dry-run" in corpus("clean", source).output
 
 
+@pytest.mark.parametrize("command", ["clean {out}/c.jsonl", "convert {out}/c.jsonl", "split --out {out}"])
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path, command: str) -> None:
+    source = file_of(tmp_path, *LINES * 20)
+    name, *options = command.format(out=source).split()
+    result = corpus(name, source, *options)
+    assert result.exit_code == 1
+    assert "cannot be written" in result.output
+    assert len(result.output.splitlines()) == 1
+
+
 def test_nothing_of_the_store_is_asked_of_a_file(tmp_path: Path) -> None:
     result = corpus("convert", file_of(tmp_path, *LINES), tmp_path / "out", "--discord")
     assert "are about the SRC store" in result.output

@@ -198,11 +198,13 @@ def test_older_exports_have_a_local_time_only(tmp_path: Path) -> None:
     assert [dialogue.turns for dialogue in dialogues(exported(tmp_path, *messages))] == [("hi", "hey")]
 
 
-def test_lone_surrogates_do_not_stop_a_reader(tmp_path: Path) -> None:
+def test_half_a_character_becomes_one_that_tokenizers_take(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     chat = {"name": "x", "messages": talk(("Ann", "hi \ud83d"), ("Rosie", "hey"))}
     path.write_text(json.dumps(chat))
-    assert len(dialogues(path)) == 1
+    assert dialogues(path)[0].turns == ("hi \ufffd", "hey")
+    path.write_text('[["hi \\ud83d\\ude00", "no \\ud83d"]]')
+    assert dialogues(path, "devjwsong")[0].turns == ("hi 😀", "no \ufffd")
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bot.training.corpora import chitchat_text, posts, text
 from bot.training.corpora import json_stream as module
-from bot.training.corpora import posts, text
 from bot.training.corpora.json_stream import JsonStream, json_stream
 from bot.training.corpora.registry import every_dialogue
 from bot.training.errors import TrainingError
@@ -111,7 +111,7 @@ def test_line_ends_and_byte_order_marks_change_nothing(tmp_path: Path, content: 
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (LINES.encode("utf-16"), ":1: this is UTF-16, not UTF-8 text. iconv -f UTF-16 -t UTF-8 'corpus'"),
+        (LINES.encode("utf-16"), ":1: this is UTF-16, not UTF-8 text. Convert it: iconv -f UTF-16 -t UTF-8 'corpus'"),
         (LINES.encode("utf-16-le"), ":1: this is UTF-16"),
         (LINES.encode("latin-1"), ":2: this is not UTF-8 text. Convert the file; if it is Western European: iconv"),
     ],
@@ -132,6 +132,16 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(
     path.write_text(LINES + "x" * 5000)
     with pytest.raises(TrainingError, match=r":3: the line is longer than"):
         turns_of(path)
+
+
+def test_dialogues_without_an_empty_line_between_them_are_refused_before_they_fill_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chitchat_text, "LONGEST_LINE", 1000)
+    path = tmp_path / "corpus"
+    path.write_text("hi\n" * 1000)
+    with pytest.raises(TrainingError, match="Put one between dialogues"):
+        turns_of(path, "gpt2-chitchat")
 
 
 def test_a_line_of_exactly_the_limit_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,21 +85,24 @@ def convert(name: str, out: Path, *, dtype: str, shard_size: str, force: bool) -
 
 
 def _check_place(checkpoint: Checkpoint, out: Path, *, force: bool) -> None:
-    place = out.absolute()
+    place = out.resolve()
     if place.is_dir() and any(place.iterdir()) and not force:
         raise CheckpointError(f"{out}: the directory is not empty. Choose another one, or overwrite it with --force.")
     if place.exists() and not place.is_dir():
         raise CheckpointError(
             f"{out}: this is a file; the checkpoint is written into a directory. Choose another name."
         )
-    if any(file.resolve().is_relative_to(place.resolve()) for file in checkpoint.files):
+    if any(file.resolve().is_relative_to(place) for file in checkpoint.files):
         raise CheckpointError(f"{out}: the source lies in this directory and would be lost. Choose another one.")
+    if Path.cwd().is_relative_to(place):
+        raise CheckpointError(f"{out}: you are in this directory, and all of it would be replaced. Choose another one.")
 
 
 @contextmanager
 def _beside(out: Path) -> Iterator[Path]:
     """A directory that becomes `out` by one renaming; one that a killed process left is replaced."""
-    part = out.absolute().with_name(f".{out.absolute().name}.part")
+    place = out.resolve()  # where a link leads to, so that it stays one
+    part = place.with_name(f".{place.name}.part")
     try:
         with reported(out):
             shutil.rmtree(part, ignore_errors=True)
@@ -291,7 +294,7 @@ def _allowed(source: Description, expected: _Answer, dtype: torch.dtype) -> floa
 
 def _name(part: Path, out: Path) -> None:
     """Give the finished directory its name; what had it before goes only then."""
-    place = out.absolute()
+    place = out.resolve()
     old = place.with_name(f".{place.name}.old")
     with reported(out):
         shutil.rmtree(old, ignore_errors=True)

@@ -213,6 +213,27 @@ def test_a_full_directory_is_kept_until_force_says_otherwise(tmp_path: Path) -> 
     assert [file.name for file in tmp_path.iterdir()] == ["out"]
 
 
+def test_a_link_stays_one_and_its_directory_is_replaced(tmp_path: Path) -> None:
+    disk, out = tmp_path / "disk", tmp_path / "out"
+    disk.mkdir()
+    (disk / "old.txt").touch()
+    out.symlink_to(disk)
+    converted(NATIVES["dialogpt"].path, out, "--force")
+    assert out.is_symlink()
+    assert (disk / "model.safetensors").is_file()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["disk", "out"]
+
+
+def test_the_directory_that_one_is_in_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`convert ... . --force` in a home directory would have taken all of it."""
+    (tmp_path / "notes").mkdir()
+    monkeypatch.chdir(tmp_path / "notes")
+    result = run(NATIVES["dialogpt"].path, Path(".."), "--force")
+    assert result.exit_code == 2
+    assert "you are in this directory" in result.output
+    assert (tmp_path / "notes").is_dir()
+
+
 def test_the_source_is_never_overwritten(tmp_path: Path) -> None:
     source = NATIVES["devjwsong"].copied(tmp_path)
     before = sorted(file.name for file in source.iterdir())

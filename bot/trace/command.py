@@ -73,6 +73,7 @@ def trace(
       {"context": ["hi"], "options": {"top_k": 5}} with settings of its own
       {"cxt": "hi<|endoftext|>hello"}              as DialogRPT writes several turns
       {"input_ids": [1, 2, 3]}                     ids as they are
+      [{"role": "user", "content": "hi"}]          as chat programs keep it
       {"user_turns": ["hi", "and you?"]}           a talk: the model's replies are fed back
     A file of runs of the original programs ("cases", "sessions", ...) is traced case by case.
 

@@ -26,15 +26,19 @@ _SECTIONS = (
     "mmi_candidate_cases",
 )
 _FORMS = (
-    'a list of texts, {"context": [...]}, {"turns": [...]}, {"cxt": "..."}, {"input_ids": [...]}, '
-    '{"user_turns": [...], "options": {...}}, or a list of those'
+    'a list of texts or messages, {"context": [...]}, {"turns": [...]}, {"messages": [...]}, {"cxt": "..."}, '
+    '{"input_ids": [...]}, {"user_turns": [...], "options": {...}}, or a list of those'
 )
+_TALKS = ("context", "turns", "messages")
+_ROLES = {"user": False, "assistant": True}
+_SYSTEM = "system"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """One context. Either `turns`, the last one being what somebody said to the bot, or `input_ids` as they are.
 
+    `bots` says of each turn whether it is the bot's; where it is empty, the sides take turns.
     `model_input_ids` are fed instead of the ids of the turns where a recording cut them. `runs` are named settings
     with which the case is traced one after the other, `searches` those of DialogRPT's searches.
     """
@@ -43,6 +47,7 @@ class Case:
     id: str
     where: str
     turns: tuple[str, ...] = ()
+    bots: tuple[bool, ...] = ()
     input_ids: tuple[int, ...] | None = None
     model_input_ids: tuple[int, ...] | None = None
     decoder_input_ids: tuple[int, ...] = ()
@@ -99,7 +104,7 @@ def read_tasks(file: Path) -> list[Task]:
     content = read_json(file)
     if isinstance(content, dict) and any(section in content for section in _SECTIONS):
         tasks = list(_recorded(content, str(file)))
-    elif isinstance(content, list) and not (content and all(isinstance(item, str) for item in content)):
+    elif isinstance(content, list) and not _is_talk(content):
         tasks = [_task(item, None, f"[{n}]", f"{file}: [{n}]") for n, item in enumerate(content)]
     else:
         tasks = [_task(content, None, "0", str(file))]
@@ -132,11 +137,13 @@ def _task(item: Any, section: str | None, place: str, where: str) -> Task:
 
 def _case(item: Mapping[str, Any], section: str, name: str, where: str) -> Case:
     forced = item.get("teacher_forced")
+    turns, bots, system = _said(item, where)
     return Case(
         section=section,
         id=name,
         where=where,
-        turns=_turns(item, where),
+        turns=turns,
+        bots=bots,
         input_ids=_ids(item["input_ids"], f"{where}.input_ids") if not _has_text(item) else None,
         model_input_ids=_ids(item["model_input_ids"], f"{where}.model_input_ids")
         if "model_input_ids" in item
@@ -144,7 +151,7 @@ def _case(item: Mapping[str, Any], section: str, name: str, where: str) -> Case:
         decoder_input_ids=_ids(forced.get("decoder_input_ids", []), f"{where}.teacher_forced.decoder_input_ids")
         if isinstance(forced, dict)
         else (),
-        persona=_texts(item.get("persona", []), f"{where}.persona"),
+        persona=(*_texts(item.get("persona", []), f"{where}.persona"), *system),
         options=_options(item, where),
         runs=_runs(item.get("runs"), where),
         searches=tuple(_searches(item)),
@@ -153,6 +160,8 @@ def _case(item: Mapping[str, Any], section: str, name: str, where: str) -> Case:
 
 def _session(item: Mapping[str, Any], section: str, name: str, where: str) -> Session:
     key = str(_users_key(item))
+    if not isinstance(item[key], list):
+        raise TraceError(f"{where}.{key}: this must be a list of texts.")
     said = [turn["user"] if isinstance(turn, dict) and "user" in turn else turn for turn in item[key]]
     return Session(
         section=section,
@@ -186,13 +195,44 @@ def _users_key(item: Mapping[str, Any]) -> str | None:
         return "user_turns"
     for key in ("turns", "steps"):
         turns = item.get(key)
-        if isinstance(turns, list) and any(isinstance(turn, dict) for turn in turns):
+        if isinstance(turns, list) and any(isinstance(turn, dict) and "user" in turn for turn in turns):
             return key
     return None
 
 
 def _has_text(item: Mapping[str, Any]) -> bool:
-    return any(key in item for key in ("context", "turns", "cxt"))
+    return any(key in item for key in (*_TALKS, "cxt"))
+
+
+def _is_talk(content: list[Any]) -> bool:
+    """Whether a list is one context itself: texts, or messages as chat programs keep them."""
+    return bool(content) and all(isinstance(item, str) or _text_of(item) is not None for item in content)
+
+
+def _text_of(message: Any) -> str | None:
+    """What a message says: {"role": "user", "content": "hi"}, or with "text" in its place; None: it is none."""
+    text = message.get("content", message.get("text")) if isinstance(message, dict) else None
+    return text if isinstance(text, str) else None
+
+
+def _said(item: Mapping[str, Any], where: str) -> tuple[tuple[str, ...], tuple[bool, ...], tuple[str, ...]]:
+    """A context's turns, which of them are the bot's where the file says so, and the system's messages."""
+    key = next((key for key in _TALKS if key in item), "")
+    messages = item.get(key)
+    if "cxt" in item or not isinstance(messages, list) or not any(_text_of(one) is not None for one in messages):
+        return _turns(item, where), (), ()
+    texts = [_text_of(one) for one in messages]
+    roles = [one.get("role") if isinstance(one, dict) else None for one in messages]
+    for number, (text, role) in enumerate(zip(texts, roles, strict=True)):
+        if text is None or (role not in (*_ROLES, _SYSTEM) and any(roles)):
+            raise TraceError(
+                f'{where}.{key}[{number}]: a message is {{"role": "user", "content": "..."}}; the role is user, '
+                "assistant or system, or no message has one."
+            )
+    turns = [(str(text), role) for text, role in zip(texts, roles, strict=True) if role != _SYSTEM]
+    bots = tuple(_ROLES[role] for _, role in turns) if any(roles) else ()
+    system = tuple(str(text) for text, role in zip(texts, roles, strict=True) if role == _SYSTEM)
+    return tuple(text for text, _ in turns), bots, system
 
 
 def _turns(item: Mapping[str, Any], where: str) -> tuple[str, ...]:
@@ -200,12 +240,12 @@ def _turns(item: Mapping[str, Any], where: str) -> tuple[str, ...]:
         if not isinstance(item["cxt"], str):
             raise TraceError(f"{where}.cxt: this must be a text.")
         return tuple(turn.strip() for turn in item["cxt"].split(BETWEEN_TURNS))
-    for key in ("context", "turns"):
+    for key in _TALKS:
         if key in item:
             return _texts(item[key], f"{where}.{key}")
     if "input_ids" in item:
         return ()
-    known = {"context", "turns", "cxt", "input_ids", "user_turns", "options", "persona", "id"}
+    known = {*_TALKS, "cxt", "input_ids", "user_turns", "options", "persona", "id"}
     odd = next((key for key in item if key not in known), "")
     raise TraceError(f"{where}: there is nothing to trace.{nearest(odd, known)} Give {_FORMS}.")
 

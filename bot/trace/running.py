@@ -29,6 +29,8 @@ PERSON = 1
 _FIRST_LOGITS = 16
 _DIGITS = 6
 _UNCUT = 1 << 30
+_LARGEST_ID = (1 << 32) - 1
+"""What the tokenizers' library takes for an id; people may trace any numbers."""
 _UNFILTERED_SHOWN = 50
 """Tokens of a step that are listed where neither top-k nor top-p leaves any out."""
 
@@ -165,7 +167,8 @@ class Tracer:
         if case.input_ids is not None:
             return list(case.input_ids)
         last = len(case.turns) - 1
-        spoken = [Utterance(PERSON if (last - n) % 2 == 0 else BOT, text) for n, text in enumerate(case.turns)]
+        bots = case.bots or [(last - n) % 2 == 1 for n in range(len(case.turns))]
+        spoken = [Utterance(BOT if bot else PERSON, text) for text, bot in zip(case.turns, bots, strict=True)]
         return self.encode(spoken, settings, case.persona)
 
     def _budget(self, decoding: Decoding) -> int:
@@ -329,7 +332,7 @@ def number(value: float) -> float | str:
 
 def pieces_of(tokenizer: TextTokenizer, ids: Sequence[int]) -> list[str]:
     """How the tokenizer's own files write each id."""
-    return [tokenizer.piece(token) for token in ids]
+    return [tokenizer.piece(token) if 0 <= token <= _LARGEST_ID else "" for token in ids]
 
 
 def _request(ids: Sequence[int], decoding: Decoding, seed: int) -> GenerationRequest:

@@ -114,3 +114,49 @@ def test_a_reply_and_talk_too_long_for_the_reverse_model_are_an_error_of_that_tu
     failed, judged = record["mmi_candidate_cases"]
     assert "305 tokens" in failed["error"]
     assert judged["chosen_index"] == 0
+
+
+def test_messages_with_roles_say_who_spoke(tmp_path: Path) -> None:
+    said = [("user", "how are you?"), ("user", "hello"), ("assistant", "ok"), ("user", "why")]
+    messages = [{"role": role, "content": text} for role, text in said]
+    (case,) = traced(HERE / "devjwsong", written(tmp_path, messages), "--mode", "greedy")["cases"]
+    special = read_json(HERE / "devjwsong" / "golden.json")["special_ids"]
+    speakers = [token for token in case["input_ids"] if token in (special["sp1"], special["sp2"])]
+    assert speakers == [special[name] for name in ("sp1", "sp1", "sp2", "sp1", "sp2")]
+    assert case["context"] == [text for _, text in said]
+
+
+def test_messages_without_roles_take_turns_and_a_system_message_is_the_persona(tmp_path: Path) -> None:
+    plain = traced(HERE / "devjwsong", written(tmp_path, ["hi", "ok", "why"]), "--mode", "greedy")["cases"][0]
+    said = {"turns": [{"text": "hi"}, {"text": "ok"}, {"text": "why"}]}
+    assert traced(HERE / "devjwsong", written(tmp_path, said), "--mode", "greedy")["cases"][0] == plain
+    folder = chat_models.write(tmp_path / "chatml", "chatml")
+    system = [{"role": "system", "content": "You are kind."}, {"role": "user", "content": "hi"}]
+    case = traced(folder, written(tmp_path, {"messages": system}), "--mode", "greedy")["cases"][0]
+    expected = chat_models.tokenizer("chatml").apply_chat_template(
+        system, add_generation_prompt=True, return_dict=False
+    )
+    assert case["input_ids"] == expected
+
+
+@pytest.mark.parametrize(
+    ("turns", "complaint"),
+    [
+        ([{"role": "narrator", "content": "hi"}], "user, assistant or system"),
+        ({"messages": [{"role": "user", "content": "hi"}, {"content": "ok"}]}, "messages[1]"),
+        ({"turns": [{"text": "hi"}, "ok"]}, "turns[1]"),
+        ({"user_turns": "hi"}, "list of texts"),
+    ],
+)
+def test_turns_of_no_known_form_are_told_what_is(turns: Any, complaint: str, tmp_path: Path) -> None:
+    file = written(tmp_path, turns)
+    result = CliRunner().invoke(main, ["model", "trace", str(HERE / "devjwsong"), "--turns", str(file)])
+    assert result.exit_code == 2
+    assert complaint in result.output
+
+
+def test_ids_that_no_tokenizer_knows_are_an_error_of_their_case(tmp_path: Path) -> None:
+    file = written(tmp_path, [{"input_ids": [-1]}, {"input_ids": [1 << 40]}])
+    result = CliRunner().invoke(main, ["model", "trace", str(HERE / "devjwsong"), "--turns", str(file), "--json"])
+    assert result.exit_code == 1
+    assert all("vocabulary" in case["error"] for case in json.loads(result.stdout)["cases"])

@@ -230,7 +230,7 @@ def _said(item: Mapping[str, Any], where: str) -> tuple[tuple[str, ...], tuple[b
                 "assistant or system, or no message has one."
             )
     turns = [(str(text), role) for text, role in zip(texts, roles, strict=True) if role != _SYSTEM]
-    bots = tuple(_ROLES[role] for _, role in turns) if any(roles) else ()
+    bots = tuple(_ROLES[str(role)] for _, role in turns) if any(roles) else ()
     system = tuple(str(text) for text, role in zip(texts, roles, strict=True) if role == _SYSTEM)
     return tuple(text for text, _ in turns), bots, system
 

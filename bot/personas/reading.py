@@ -6,7 +6,7 @@ The export streams; neither it nor anything unscrubbed is ever written down agai
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -22,7 +22,9 @@ from moderation.verdict import Action
 
 SOURCE = "persona"
 LONGEST_TALK = 12
-"""Turns of one dialogue; a longer talk becomes several, each of which begins with a person's turn."""
+LONGEST_CHARACTERS = 900
+"""Turns of one dialogue, and characters: about 250 tokens, which every model reads at once. A longer talk becomes
+several dialogues, each of which begins with a person's turn."""
 
 _WORD = re.compile(r"\w")
 
@@ -136,7 +138,7 @@ def _talks(dialogue: Dialogue, is_fit: Callable[[str], bool]) -> Iterator[Dialog
     first = int(dialogue.bot_opens)
     place = first
     while place + 1 < len(dialogue.turns):
-        if place - first >= LONGEST_TALK:
+        if place > first and _is_full(dialogue.turns[first : place + 2]):
             yield dialogue.part(first, place)
             first = place
         if not is_fit(dialogue.turns[place + 1]):
@@ -146,6 +148,11 @@ def _talks(dialogue: Dialogue, is_fit: Callable[[str], bool]) -> Iterator[Dialog
         place += 2
     if place > first:
         yield dialogue.part(first, place)
+
+
+def _is_full(turns: Sequence[str]) -> bool:
+    """Whether the last exchange is one too many."""
+    return len(turns) > LONGEST_TALK or sum(map(len, turns)) > LONGEST_CHARACTERS
 
 
 def people_in(export: Export) -> People:

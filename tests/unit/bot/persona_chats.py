@@ -61,7 +61,7 @@ def animals(talks: int = 24) -> Chat:
 
 def tiny_model(folder: Path) -> Path:
     """A GPT-2 in the hub layout."""
-    texts = [message["text"] for message in animals().messages]
+    texts = [f"do you have a {colour} {animal}? yes, i have 2" for colour in COLOURS for animal in ANIMALS]
     tokenizer = HubTokenizer(train_tokenizer(texts, 300))
     folder.mkdir()
     tokenizer.save(folder)
@@ -69,7 +69,7 @@ def tiny_model(folder: Path) -> Path:
     make: Any = GPT2Config
     config = make(
         vocab_size=300,
-        n_positions=128,
+        n_positions=512,
         n_embd=32,
         n_layer=1,
         n_head=2,

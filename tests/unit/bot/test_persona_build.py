@@ -21,6 +21,7 @@ from bot.personas import learning
 from bot.personas.pack import verify
 from tests.unit.bot.persona_chats import animals, tiny_model
 
+pytestmark = pytest.mark.timeout(300)  # the first test waits for a whole build
 torch.set_num_threads(1)
 DEADLINE_SECONDS = 100
 

@@ -113,7 +113,7 @@ def test_a_pack_that_is_not_what_it_should_be_is_refused(
     pack: Path, damage: Callable[[Path], object], said: str
 ) -> None:
     damage(pack)
-    with pytest.raises(PersonaError, match=".") as refused:
+    with pytest.raises(PersonaError) as refused:
         verify(pack)
     assert said in str(refused.value)
 

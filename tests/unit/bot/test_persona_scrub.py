@@ -127,7 +127,7 @@ def test_without_consent_nothing_is_learned(speaker: str, named: list[str], said
 
 def test_two_of_one_name_are_told_apart_by_their_ids() -> None:
     twins = People(Counter({"1": 1, "2": 1}), {"1": ("Ann",), "2": ("ann",)})
-    with pytest.raises(PersonaError, match="2 people are called Ann. Give the id: 1, 2"):
+    with pytest.raises(PersonaError, match=r"2 people are called Ann\. Give the id: 1, 2"):
         twins.identified("Ann", Path("x"))
     assert twins.identified("2", Path("x")) == "2"
 
@@ -192,6 +192,15 @@ def test_every_talk_begins_with_a_person_ends_with_the_speaker_and_is_short(tmp_
     assert not any(one.bot_opens for one in found)
     assert found[0].turns[:2] == ("is it 0?", "it is 0")
     assert found[-1].turns[-1] == "it is 19"
+
+
+def test_long_turns_make_short_talks(tmp_path: Path) -> None:
+    chat = Chat()
+    for _ in range(4):
+        chat.say("Alice Smith", "well, " * 50)
+        chat.say("Rosie", "yes, " * 50)
+    found, _ = dialogues(tmp_path, chat, {"user1", "user2"})
+    assert [len(one.turns) for one in found] == [2, 2, 2, 2]
 
 
 def test_what_moderation_would_never_post_is_not_learned(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from bot.training.corpora import jsonl
 from bot.training.corpora.dialogue import Dialogue
-from bot.training.corpora.language import language_of
+from bot.training.corpora.language import check_languages, language_of
 from bot.training.corpora.output import whole_file
 from bot.training.corpora.similarity import Likeness, likeness_on_disk
 from bot.training.errors import TrainingError
@@ -69,6 +69,8 @@ def clean(
 
     Raises TrainingError; what was good before a mistake in the corpus is then in `OUT.part`.
     """
+    if languages:
+        check_languages(languages)
     done = Cleaning()
     with (
         likeness_on_disk(None if out is None else out.parent) as collected,

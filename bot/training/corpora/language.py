@@ -1,5 +1,6 @@
 """Which language a text is in, by py3langid (a fork of langid.py; Lui and Baldwin 2012)."""
 
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -14,6 +15,14 @@ def language_of(text: str) -> str | None:
     where the library is not installed."""
     language, probability = _identifier().classify(text)
     return str(language) if probability >= SURE else None
+
+
+def check_languages(codes: Iterable[str]) -> None:
+    """Raises TrainingError for a code that no text would ever get."""
+    known = set(_identifier().nb_classes)
+    for code in codes:
+        if code not in known:
+            raise TrainingError(f"There is no language {code!r}. Write its code: en, de, es, fr, ru, zh, ...")
 
 
 @cache

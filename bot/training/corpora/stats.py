@@ -13,6 +13,7 @@ import numpy as np
 from bot.training.corpora.dialogue import Dialogue
 from bot.training.corpora.language import language_of
 from bot.training.corpora.similarity import key_of, plain_text
+from bot.training.errors import TrainingError
 
 _LONGEST = 5
 _TOPICS = 10
@@ -68,7 +69,6 @@ class CorpusStats:
 
     def report(self) -> dict[str, Any]:
         """Everything by name, ready for JSON. Lengths as mean, median, 95th percentile and maximum."""
-        languages = Counter(language_of(text) or _UNTOLD for text in self._sample)
         report: dict[str, Any] = {
             "dialogues": self.dialogues,
             "turns": self.turns,
@@ -80,7 +80,7 @@ class CorpusStats:
             "repeated_replies": _repeated(self._replies),
             "turns_not_learned": self.unlearned_turns,
             "dialogues_with_persona": self.with_persona,
-            "languages": {name: round(count / len(self._sample), 4) for name, count in languages.most_common()},
+            "languages": self._languages(),
             "languages_judged": len(self._sample),
             "sources": dict(self.sources.most_common()),
             "topics": len(self.topics),
@@ -93,6 +93,14 @@ class CorpusStats:
         if self.count_tokens is not None:
             report["tokens"] = self.tokens
         return report
+
+    def _languages(self) -> dict[str, float]:
+        """Shares of the sample, the commonest first."""
+        try:
+            told = Counter(language_of(text) or _UNTOLD for text in self._sample)
+        except TrainingError as error:  # the library is an extra; everything else is known without it
+            return {str(error): 0.0}
+        return {name: round(number / len(self._sample), 4) for name, number in told.most_common()}
 
     def _add_turn(self, turn: str) -> None:
         words = len(turn.split())

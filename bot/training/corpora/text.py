@@ -23,6 +23,10 @@ def opened(path: Path) -> Iterator[TextIO]:
     """A file of UTF-8 text, line breaks as they are, without its byte order mark. Raises TrainingError where it
     cannot be read."""
     try:
+        if path.is_fifo() or path.is_char_device():
+            raise TrainingError(
+                f"{path}: a corpus is read more than once, so it has to be a file. Write it to one first."
+            )
         if is_utf_16(path):
             raise TrainingError(
                 f"{path}:1: this is UTF-16, not UTF-8 text. Convert it: {_convert_from('UTF-16', path)}"

@@ -1,6 +1,7 @@
 """What every reader stands on: text in any state, JSON of any size."""
 
 import json
+import os
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,14 @@ def test_another_encoding_is_told_with_its_remedy(tmp_path: Path, content: bytes
     with pytest.raises(TrainingError) as caught:
         turns_of(path)
     assert complaint in str(caught.value)
+
+
+def test_a_pipe_is_refused_before_it_is_half_read(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    for name in (f"{path}:jsonl", str(path)):
+        with pytest.raises(TrainingError, match="has to be a file"):
+            list(every_dialogue(name))
 
 
 def test_a_line_without_end_is_refused_before_it_fills_the_memory(

@@ -2,13 +2,14 @@
 
 import json
 import random
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.training.corpora import jsonl
+from bot.training.corpora import jsonl, language
 from bot.training.corpora.clean import Cleaning, clean, judged, length_rule
 from bot.training.corpora.dialogue import Dialogue
 from bot.training.corpora.language import language_of
@@ -177,6 +178,21 @@ def test_duplicates_may_stay(tmp_path: Path) -> None:
 def test_a_dialogue_in_no_language_that_can_be_told_has_none() -> None:
     assert language_of("ok") is None
     assert language_of("I went to the park with my dog and we met some friends there.") == "en"
+
+
+def test_a_language_that_does_not_exist_is_told_before_everything_goes() -> None:
+    with pytest.raises(TrainingError, match=r"no language 'english'. Write its code: en, de"):
+        clean(talks(2), None, rules=[], languages=("english",))
+
+
+def test_figures_are_given_without_the_library_for_languages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "py3langid.langid", None)
+    language._identifier.cache_clear()
+    report = CorpusStats().add_all(talks(2)).report()
+    assert list(report["languages"]) == ["To tell languages needs one more package: pip install 'banter[train]'."]
+    assert report["dialogues"] == clean(talks(2), None, rules=[]).dialogues_kept == 2
+    with pytest.raises(TrainingError, match="needs one more package"):
+        clean(talks(2), None, rules=[], languages=("en",))
 
 
 def test_what_was_good_before_a_mistake_is_kept_beside(tmp_path: Path) -> None:

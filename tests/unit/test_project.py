@@ -70,5 +70,5 @@ def test_the_readmes_commands_exist() -> None:
 def test_targets_of_the_makefile_are_those_that_are_documented() -> None:
     makefile = (ROOT / "Makefile").read_text()
     documents = (ROOT / "README.md").read_text() + (ROOT / "CONTRIBUTING.md").read_text()
-    for target in re.findall(r"[`$] ?make (?:-s )?([a-z]+)", documents):
+    for target in re.findall(r"[`$] ?make (?:-s )?([a-z0-9]+)", documents):
         assert f"\n{target}:" in makefile, target

@@ -4,12 +4,14 @@ Hu et al. 2021 (LoRA, arXiv:2106.09685), trained through peft; `bot.generator.fo
 """
 
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
+from transformers.pytorch_utils import Conv1D
 
 from bot.generator.formats.adapter import RECORD
 from bot.training.settings import RunSettings
@@ -21,12 +23,17 @@ MAX_TOKENS = 256
 
 def adapted(network: Any, rank: int, dropout: float) -> Any:
     """The network with an adapter on every linear layer but the head; nothing else of it is trained."""
-    return get_peft_model(
-        network,
-        LoraConfig(
-            r=rank, lora_alpha=2 * rank, lora_dropout=dropout, target_modules="all-linear", task_type="CAUSAL_LM"
-        ),
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank,
+        lora_dropout=dropout,
+        target_modules="all-linear",
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in network.modules()),  # GPT-2's layers
+        task_type="CAUSAL_LM",
     )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft uses names that transformers is giving up
+        return get_peft_model(network, config)
 
 
 def adapter_optimizer(model: Any, settings: RunSettings) -> torch.optim.Optimizer:

@@ -143,15 +143,17 @@ def _dialogpt_examples(
     max_tokens: int,
 ) -> list[TrainingExample]:
     """Weighted and too long dialogues by DialoGPT's own rule, others whole."""
+    # Features count no last token, which only a label knows; here it is read as well.
     if dialogue.weights or dialogue.source == PAIRS:
         backwards = utterances[0] != utterances_of(dialogue)[0]
         weights = dialogue.weights[::-1] if dialogue.weights and backwards else dialogue.weights
-        return [feature.example() for feature in _features(dialect, utterances, weights, max_tokens)]
+        made = [feature.example() for feature in _features(dialect, utterances, weights, max_tokens)]
+        return [example for example in made if len(example.input_ids) <= max_tokens]
     whole = dialect.example(utterances, learned_speakers, sys.maxsize)
     if len(whole.input_ids) <= max_tokens:
         return [whole]
     weights = tuple(float(utterance.speaker in learned_speakers) for utterance in utterances)
-    return [feature.example() for feature in _features(dialect, utterances, weights, max_tokens)]
+    return [feature.example() for feature in _features(dialect, utterances, weights, max_tokens - 1)]
 
 
 def features_of(dialect: DialoGPT, dialogue: Dialogue, max_tokens: int) -> list[Feature]:

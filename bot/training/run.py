@@ -42,7 +42,7 @@ def run(
     dtype = _autocast_dtype(model, settings)
     if settings.gradient_checkpointing:
         network: Any = model
-        network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        network.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     out, clock, interruption = settings.out, Clock(settings.out, settings.minutes), Interruption()
     reserve = Reserve(out, reserve_bytes(model))
     if is_first():

@@ -106,7 +106,7 @@ def _merged(path: Path, config: Mapping[str, Any], base: Checkpoint) -> "dict[st
                 f"{path}: the adapter does not fit {base.path}: {layer} is {tuple(before.shape)}, the adapter's "
                 f"{tuple(change.shape)}. Name the right model in {CONFIG}."
             )
-        weights[key] = (before.float() + change).to(before.dtype)
+        weights[key] = before.float() + change  # rounded once, when it is known to what
     return weights
 
 

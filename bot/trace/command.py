@@ -92,7 +92,7 @@ def trace(
     """
     from bot.generator.errors import GeneratorError
     from bot.trace.output import listing
-    from bot.trace.whole import Wishes, sections_of, trace_file
+    from bot.trace.whole import Wishes, failed, sections_of, trace_file
 
     wishes = Wishes(
         turns_file=turns_file,
@@ -110,5 +110,5 @@ def trace(
         click.echo(str(error), err=True)
         sys.exit(Exit.CONFIG)
     click.echo(json.dumps(record, ensure_ascii=False, indent=1) if as_json else listing(record))
-    failed = all("error" in item for items in sections_of(record).values() for item in items)
-    sys.exit(Exit.FAILED if failed else Exit.OK)
+    nothing = all(failed(item) for items in sections_of(record).values() for item in items)
+    sys.exit(Exit.FAILED if nothing else Exit.OK)

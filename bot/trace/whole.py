@@ -10,7 +10,7 @@ from bot.generator.formats.registry import open_checkpoint
 from bot.generator.ranking.reverse import Reverse
 from bot.trace.errors import TraceError
 from bot.trace.reading import Case, Choice, Session, Task, read_json, read_tasks
-from bot.trace.running import Record, Tracer
+from bot.trace.running import MODES, Record, Tracer
 from bot.trace.settings import Settings, habitual
 from bot.trace.talking import trace_choice, trace_session
 
@@ -52,6 +52,16 @@ def trace_file(path: str, wishes: Wishes) -> Record:
 def sections_of(record: Record) -> dict[str, list[Record]]:
     """The traced cases and talks by the name of their section."""
     return {name: items for name, items in record.items() if isinstance(items, list)}
+
+
+def failed(item: Record) -> bool:
+    """Whether a case or talk got no answer at all."""
+    if "error" in item:
+        return True
+    if "turns" in item:
+        return bool(item["turns"]) and all(failed(turn) for turn in item["turns"])
+    said = [run[mode] for run in (item, *item.get("runs", {}).values()) for mode in MODES if mode in run]
+    return bool(said) and all("error" in one for one in said)
 
 
 def _traced(tracer: Tracer, task: Task, settings: Settings, reverse: Reverse | None, wishes: Wishes) -> Record:

@@ -160,3 +160,13 @@ def test_ids_that_no_tokenizer_knows_are_an_error_of_their_case(tmp_path: Path) 
     result = CliRunner().invoke(main, ["model", "trace", str(HERE / "devjwsong"), "--turns", str(file), "--json"])
     assert result.exit_code == 1
     assert all("vocabulary" in case["error"] for case in json.loads(result.stdout)["cases"])
+
+
+def test_the_exit_code_says_when_nothing_could_be_answered(tmp_path: Path) -> None:
+    system = HERE / "pingpong-gpt"
+    full, short = {"input_ids": [2, *[7] * 60]}, {"input_ids": [2, 7]}  # 48 ids are the most that its program takes
+    file = written(tmp_path, [full])
+    result = CliRunner().invoke(main, ["model", "trace", str(system), "--turns", str(file), "--json"])
+    assert result.exit_code == 1
+    assert "no room for a reply" in json.loads(result.stdout)["cases"][0]["greedy"]["error"]
+    assert "greedy" in traced(system, written(tmp_path, [full, short]), "--mode", "greedy")["cases"][1]

@@ -106,9 +106,11 @@ def build(config_path: Path, /, **given: Any) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with _mistakes_told(interrupted="Stopped. Start the same command again to go on."):
         from bot.personas.build import build as carry_out
+        from bot.personas.build import manifest_of
         from bot.personas.building import STAGES
 
         plan = _plan(config_path, **given)
+        manifest_of(plan)  # what is wrong with it is told now, not after an hour of training
         carry_out(plan, STAGES, click.echo)
     click.echo(
         f"The persona is in {plan.out}, and to send in {plan.out.name}.tar.gz beside it. Read its CARD.md and "

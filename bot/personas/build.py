@@ -14,7 +14,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from bot.config import Persona
 from bot.personas.errors import PersonaError
+from bot.personas.manifest import OWN_MODEL, Manifest, PackModel
 from bot.personas.people import Pseudonyms
 from bot.personas.reading import Export
 
@@ -69,6 +73,9 @@ class Job:
         return [f"My name is {self.plan.called}.", *self.plan.facts]
 
 
+MADE = "made"
+"""In a result: paths outside of the work folder that the stage made."""
+
 Stage = Callable[[Job], tuple[Result, str]]
 """Gives its result and one line about it."""
 
@@ -82,8 +89,8 @@ def build(plan: BuildPlan, stages: Mapping[str, Stage], say: Callable[[str], Non
         for number, (name, stage) in enumerate(stages.items(), start=1):
             file = plan.work / f"{name}.json"
             place = f"[{number}/{len(stages)}] {name}"
-            if file.is_file():
-                job.done[name] = json.loads(file.read_text(encoding="utf-8"))
+            if (found := _found(file)) is not None:
+                job.done[name] = found
                 say(f"{place}: done before")
                 continue
             say(f"{place} ...")
@@ -91,6 +98,14 @@ def build(plan: BuildPlan, stages: Mapping[str, Stage], say: Callable[[str], Non
             write_whole(file, json.dumps(job.done[name], indent=2, ensure_ascii=False) + "\n")
             say(f"{place}: {line}")
     return job
+
+
+def _found(file: Path) -> Result | None:
+    """What a stage found before; None if it did not come to its end, or somebody deleted what it made."""
+    if not file.is_file():
+        return None
+    result: Result = json.loads(file.read_text(encoding="utf-8"))
+    return result if all(Path(made).exists() for made in result.get(MADE, ())) else None
 
 
 def write_whole(file: Path, text: str) -> None:
@@ -101,6 +116,20 @@ def write_whole(file: Path, text: str) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(begun, file)
+
+
+def manifest_of(plan: BuildPlan) -> Manifest:
+    """What the pack will say of itself. Raises PersonaError for what no persona can be."""
+    try:
+        return Manifest(
+            name=plan.name,
+            persona=Persona(name=plan.called, greeting=plan.greeting, facts=tuple(plan.facts)),
+            model=PackModel(checkpoint=OWN_MODEL, base=None if plan.rank is None else plan.base),
+            licence=plan.licence,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise PersonaError(f"The persona's {'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
 
 
 def name_from(speaker: str) -> str:

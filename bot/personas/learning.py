@@ -13,10 +13,10 @@ from bot.personas.build import Job, Result, write_whole
 from bot.personas.errors import PersonaError
 from bot.personas.pack import SAMPLES
 from bot.personas.preparing import HELD_OUT, QUESTIONS, TRAINING
+from bot.personas.reading import usual_moderator
 from bot.self_talk import talk_to_itself
 from bot.training.corpora import jsonl
 from bot.training.metrics.diversity import distinct
-from moderation.policy import ModerationSettings, load_moderator
 from moderation.verdict import Action
 
 MODEL = "model"
@@ -124,7 +124,7 @@ def figures(job: Job) -> tuple[Result, str]:
 
 def _blocked() -> Callable[[Sequence[str], str], bool]:
     """Whether the bot's moderation, by default, keeps back a reply to a talk."""
-    moderator = load_moderator(ModerationSettings())
+    moderator = usual_moderator()
 
     def blocked(context: Sequence[str], reply: str) -> bool:
         verdict = moderator.check_outgoing(reply, said=context[-1], said_verdict=moderator.check_incoming(context[-1]))

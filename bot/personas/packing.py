@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from bot.config import Config, Persona
+from bot.config import Config
 from bot.generator.checkpoints import STARTER
 from bot.generator.formats.registry import open_checkpoint
 from bot.personas.archive import ENDINGS, is_archive, write_archive
-from bot.personas.build import Job, Result
+from bot.personas.build import MADE, Job, Result, manifest_of
 from bot.personas.card import card_by_hand, card_of_build
 from bot.personas.errors import PersonaError
 from bot.personas.learning import MODEL
@@ -24,12 +24,7 @@ _NAMED = ("starter", "smollm2")
 def pack(job: Job) -> tuple[Result, str]:
     """The pack's folder, and beside it the same as one file."""
     plan = job.plan
-    manifest = Manifest(
-        name=plan.name,
-        persona=Persona(name=plan.called, greeting=plan.greeting, facts=tuple(plan.facts)),
-        model=PackModel(checkpoint=OWN_MODEL, base=None if plan.rank is None else plan.base),
-        licence=plan.licence,
-    )
+    manifest = manifest_of(plan)
     begun = job.work / "pack"
     shutil.rmtree(begun, ignore_errors=True)  # half of one, from a run that was killed
     begun.mkdir()
@@ -44,7 +39,7 @@ def pack(job: Job) -> tuple[Result, str]:
     shutil.move(begun, plan.out)
     archive = plan.out.with_name(plan.out.name + ENDINGS[0])
     write_archive(plan.out, archive, plan.name)
-    return {"pack": str(plan.out), "archive": str(archive)}, f"{plan.out} and {archive}"
+    return {MADE: [str(plan.out), str(archive)]}, f"{plan.out} and {archive}"
 
 
 def export(config: Config, name: str, personas: Path, out: Path, licence: str | None) -> Path:

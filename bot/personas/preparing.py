@@ -12,6 +12,7 @@ from bot.personas.reading import Tally, learned_dialogues, people_in
 from bot.personas.scrub import Scrubber
 from bot.training.corpora import jsonl
 from bot.training.corpora.dialogue import Dialogue
+from bot.training.errors import TrainingError
 
 FEWEST_REPLIES = 100
 """Below this a model learns the lines by heart and nothing else."""
@@ -63,11 +64,13 @@ def scrub(job: Job) -> tuple[Result, str]:
     learned = ids[0]
     names = Names.of(people_in(job.export), job.pseudonyms, learned=learned, persona=job.plan.called)
     scrubber, tally = Scrubber(names), Tally()
-    dialogues = list(
-        learned_dialogues(
-            job.export, learned=learned, agreed=frozenset(ids), scrubber=scrubber, gap=job.plan.gap, tally=tally
-        )
+    found = learned_dialogues(
+        job.export, learned=learned, agreed=frozenset(ids), scrubber=scrubber, gap=job.plan.gap, tally=tally
     )
+    try:
+        dialogues = list(found)
+    except TrainingError:  # the export was read to its end before: what is missing is anything to learn
+        dialogues = []
     replies = _replies(dialogues)
     if replies < FEWEST_REPLIES:
         left_out = ", ".join(f"{count:,} {why}" for why, count in tally.left_out.most_common())
@@ -85,8 +88,8 @@ def scrub(job: Job) -> tuple[Result, str]:
         "dialogues": len(dialogues),
         "replies": replies,
     }
-    found = ", ".join(f"{count:,} {kind}" for kind, count in scrubber.found.most_common()) or "nothing found"
-    return result, f"{replies:,} replies in {len(dialogues):,} dialogues; scrubbed: {found}"
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in scrubber.found.most_common()) or "nothing found"
+    return result, f"{replies:,} replies in {len(dialogues):,} dialogues; scrubbed: {kinds}"
 
 
 def split(job: Job) -> tuple[Result, str]:

@@ -3,6 +3,7 @@
 The export streams; neither it nor anything unscrubbed is ever written down again.
 """
 
+import functools
 import hashlib
 import re
 from collections import Counter
@@ -11,13 +12,15 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
+from tqdm import tqdm
+
 from bot.personas.errors import PersonaError
 from bot.personas.people import People
 from bot.personas.scrub import Scrubber
 from bot.training.corpora.dialogue import Dialogue
 from bot.training.corpora.files import EXPORTS, located
 from bot.training.corpora.posts import Post, PostReader, read_export
-from moderation.policy import ModerationSettings, load_moderator
+from moderation.policy import ModerationSettings, Moderator, load_moderator
 from moderation.verdict import Action
 
 SOURCE = "persona"
@@ -50,7 +53,8 @@ class Export:
 
     def read(self) -> Iterator[Post]:
         """What people wrote; bots are no people."""
-        return (post for post in self.posts(self.path) if not post.is_bot)
+        shown = tqdm(self.posts(self.path), unit=" messages", disable=None, leave=False)
+        return (post for post in shown if not post.is_bot)
 
     def fingerprint(self) -> str:
         """Changes with the content: the SHA-256 of every file."""
@@ -118,9 +122,15 @@ def _allowed(
         yield replace(post, chat=f"{post.chat} {cuts[post.chat]}", text=scrubbed.text)
 
 
+@functools.cache
+def usual_moderator() -> Moderator:
+    """The bot's, as it is by default."""
+    return load_moderator(ModerationSettings())
+
+
 def _fitness(tally: Tally) -> Callable[[str], bool]:
     """Whether the bot could ever post the text."""
-    moderator = load_moderator(ModerationSettings())
+    moderator = usual_moderator()
     nothing_said = moderator.check_incoming("")
 
     def is_fit(text: str) -> bool:

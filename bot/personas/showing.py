@@ -49,6 +49,7 @@ def _head(path: Path, manifest: Manifest) -> str:
     lines = [
         f"{path}: {manifest.name}, whole and unchanged",
         *_manner(manifest.persona),
+        f"decoding: {manifest.decoding.model_dump(exclude_defaults=True) or 'default'}",
         f"model: {brought if model.is_own else model.checkpoint}",
         f"licence: {manifest.licence}",
     ]

@@ -17,7 +17,8 @@ def recognise(path: Path) -> Checkpoint | None:
     config = read_config(path)
     if config.get("model_type", "gpt2") != "gpt2":
         raise CheckpointError(
-            f"{path / 'config.json'}: model_type is {config['model_type']!r}; only GPT-2 models (gpt2) can be used."
+            f"{path / 'config.json'}: model_type is {config['model_type']!r}; only GPT-2 models (gpt2), "
+            "and chat models whose tokenizer has a chat template, can be used. Name one of those."
         )
     return gpt2_in_hub_layout(path, config, system="dialogpt", dialect="dialogpt")
 

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bot.training.errors import TrainingError
@@ -40,6 +41,24 @@ def is_disk_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+@contextmanager
+def writing_into(out: Path) -> Iterator[None]:
+    """Make the directory and what is written within; a place that cannot be written raises TrainingError."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        yield
+    except Exception as error:  # each library that writes has its own class for a full disk
+        if not is_disk_full(error) and not isinstance(error, PermissionError | FileExistsError | NotADirectoryError):
+            raise
+        if not is_disk_full(error):
+            raise TrainingError(f"{out}: cannot be written ({error}). Choose another --out.") from error
+        kept = last_whole_checkpoint(out)
+        raise TrainingError(
+            f"{out}: the disk is full. {'Nothing was computed yet' if kept is None else f'{kept.name} is kept'}. Make "
+            "room and start the same command again: it goes on from there."
+        ) from error
 
 
 class Reserve:

@@ -142,18 +142,31 @@ def _dialogpt_examples(
     learned_speakers: Container[int],
     max_tokens: int,
 ) -> list[TrainingExample]:
-    """Weighted and too long dialogues by DialoGPT's own rule, others whole."""
+    """Weighted dialogues as DialoGPT's own code reads them, others whole or in parts that fit."""
     # Features count no last token, which only a label knows; here it is read as well.
     if dialogue.weights or dialogue.source == PAIRS:
         backwards = utterances[0] != utterances_of(dialogue)[0]
         weights = dialogue.weights[::-1] if dialogue.weights and backwards else dialogue.weights
         made = [feature.example() for feature in _features(dialect, utterances, weights, max_tokens)]
         return [example for example in made if len(example.input_ids) <= max_tokens]
-    whole = dialect.example(utterances, learned_speakers, sys.maxsize)
-    if len(whole.input_ids) <= max_tokens:
-        return [whole]
-    weights = tuple(float(utterance.speaker in learned_speakers) for utterance in utterances)
-    return [feature.example() for feature in _features(dialect, utterances, weights, max_tokens - 1)]
+    return _divided(dialect, utterances, learned_speakers, max_tokens)
+
+
+def _divided(
+    dialect: DialoGPT, utterances: Sequence[Utterance], learned_speakers: Container[int], max_tokens: int
+) -> list[TrainingExample]:
+    """As many whole turns as fit; what is left opens with the last of them, as in DialoGPT's rule."""
+    end = min(dialect.stop_ids)
+    made = []
+    first = 0
+    while first < len(utterances):
+        example = dialect.example(utterances[first:], learned_speakers, max_tokens)
+        made.append(example)
+        after = first + example.input_ids.count(end)
+        if after == len(utterances):
+            break
+        first = max(first + 1, after - 1)
+    return made
 
 
 def features_of(dialect: DialoGPT, dialogue: Dialogue, max_tokens: int) -> list[Feature]:

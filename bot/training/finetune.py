@@ -21,6 +21,7 @@ from bot.generator.tokenization.hub import HubTokenizer, load_tokenizer
 from bot.training import adapter
 from bot.training.corpora.files import CorpusFile
 from bot.training.corpora.registry import corpus_named
+from bot.training.disk import writing_into
 from bot.training.errors import TrainingError
 from bot.training.examples import AS_USUAL, MAX_TURNS, Batches, Lesson, Share, encode_dialogues, training_examples
 from bot.training.networks import Shape, loaded_network, new_network, positions_of
@@ -63,11 +64,18 @@ class Plan:
 
 
 def train(plan: Plan) -> None:
-    """Carry the plan out; `plan.settings.out` then holds a checkpoint that `load_generator` takes."""
-    settings = plan.settings
+    """Carry the plan out; `plan.settings.out` then holds a checkpoint that `load_generator` takes.
+
+    Raises TrainingError; what was computed is then kept, and the same plan goes on from there.
+    """
     _check(plan)
+    with writing_into(plan.settings.out):
+        _carry_out(plan)
+
+
+def _carry_out(plan: Plan) -> None:
+    settings = plan.settings
     torch.manual_seed(settings.seed)
-    settings.out.mkdir(parents=True, exist_ok=True)
     found = _found(plan)
     with first_process_first():
         dialect = _dialect(plan, found)

@@ -16,6 +16,7 @@ from bot.generator.formats.registry import open_checkpoint
 from bot.generator.loading import load_model
 from bot.training.contrast_batches import ContrastBatches, Group
 from bot.training.contrast_data import Against, ContrastData, gather
+from bot.training.disk import writing_into
 from bot.training.errors import TrainingError
 from bot.training.examples import Share
 from bot.training.metrics.ranking import Judged, hits_at, pair_accuracy
@@ -83,11 +84,15 @@ def logits_of(model: Any, batch: Batch) -> torch.Tensor:
 def train_ranker(plan: RankerPlan) -> dict[str, float]:
     """Carry the plan out; `plan.settings.out` then holds a checkpoint that `load_ranker` takes, and its figures, which
     are given back."""
-    settings = plan.settings
     if not plan.shares:
         raise TrainingError("Give at least one --corpus NAME=WEIGHT.")
+    with writing_into(plan.settings.out):
+        return _carry_out(plan)
+
+
+def _carry_out(plan: RankerPlan) -> dict[str, float]:
+    settings = plan.settings
     torch.manual_seed(settings.seed)
-    settings.out.mkdir(parents=True, exist_ok=True)
     checkpoint = open_checkpoint(plan.generator)
     if checkpoint.architecture is not Architecture.GPT2 or checkpoint.role is not Role.GENERATOR:
         raise TrainingError(

@@ -1,19 +1,26 @@
 """What a ranker is shown, and that it learns from it."""
 
+import json
 import random
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from click.testing import CliRunner
 from transformers import GPT2Config, GPT2ForSequenceClassification
 
 from bot.generator.dialects.base import Utterance
 from bot.generator.dialects.dialogpt import DialoGPT
 from bot.generator.tokenization.hub import HubTokenizer
+from bot.training.commands import train_ranker
 from bot.training.contrast_batches import ContrastBatches, encode_group
+from bot.training.contrast_data import FILE, ContrastData
 from bot.training.corpora.dialogue import Dialogue
 from bot.training.negatives import Contrast, ReplyPool, contrasts
-from bot.training.ranker import PreferredReplies, centre, logits_of
+from bot.training.ranker import FIGURES, PreferredReplies, centre, figures_of, logits_of
 from bot.training.tokenizer import train_tokenizer
+from tests.unit.training.small import SCRATCH, corpus, trained
 
 DIALECT = DialoGPT(HubTokenizer(train_tokenizer(["hello there, how are you today?", "i am fine"] * 5, 280)))
 TALKS = [
@@ -92,3 +99,43 @@ def test_centring_shifts_every_score_alike() -> None:
     after = logits_of(model, batches[0]).detach()
     assert after.mean().item() == pytest.approx(0.0, abs=1e-5)
     assert torch.allclose(before - before.mean(), after, atol=1e-5)
+
+
+def test_a_ranker_tells_its_figures_and_writes_no_reply_twice(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    talks = corpus(tmp_path, dialogues=60)
+    assert trained(base, *SCRATCH, "--corpus", talks).exit_code == 0
+    out = tmp_path / "ranker"
+    given = ["--out", str(out), "--generator", str(base), "--corpus", talks, "--dtype", "float32"]
+    first = CliRunner().invoke(train_ranker, given)
+    assert first.exit_code == 0, first.output
+    figures = json.loads((out / FIGURES).read_text())
+    assert set(figures) == {"pair_accuracy_random", "pair_accuracy_machine", "hits_at_1_of_10", "held_out_contexts"}
+    assert f"hits at 1 of 10: {figures['hits_at_1_of_10']:.4g}" in first.output
+    written = (out / FILE).stat().st_mtime_ns
+    assert CliRunner().invoke(train_ranker, given).exit_code == 0
+    assert (out / FILE).stat().st_mtime_ns == written
+    assert json.loads((out / FIGURES).read_text()) == figures
+    other = CliRunner().invoke(train_ranker, [*given[:1], str(tmp_path / "other"), *given[2:], "--against", "random"])
+    assert other.exit_code == 0, other.output
+    assert "pair accuracy machine" not in other.output
+
+
+def test_figures_are_counted_as_by_hand() -> None:
+    """A head that scores a row by its last token: of three groups, the first has the best reply first."""
+
+    class Last(torch.nn.Module):
+        device = torch.device("cpu")
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.score = torch.nn.Identity()
+
+        def transformer(self, ids: torch.Tensor) -> SimpleNamespace:
+            return SimpleNamespace(last_hidden_state=ids[..., None].float())
+
+    groups = [[[1, 9], [1, 2], [1, 3]], [[1, 4], [1, 5], [1, 2]], [[1, 2], [1, 7], [1, 8]]]
+    data = ContrastData(groups=[], aside_by_kind={"random": groups}, tens=groups)
+    assert figures_of(Last(), data, 0) == pytest.approx(
+        {"pair_accuracy_random": 3 / 6, "hits_at_1_of_10": 1 / 3, "held_out_contexts": 3}
+    )

@@ -123,6 +123,7 @@ def _check(plan: Plan) -> None:
         raise TrainingError("An adapter stands beside a model: name it with --checkpoint.")
     if not plan.shares:
         raise TrainingError("Give at least one --corpus NAME=WEIGHT.")
+    pick_training_dtype(plan.settings.dtype, training_device())
 
 
 def _check_lesson(lesson: Lesson, dialect: Dialect) -> None:

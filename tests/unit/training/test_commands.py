@@ -64,6 +64,9 @@ def test_a_ranker_grows_from_the_generator(trained: Path, tmp_path: Path) -> Non
         (["--from-scratch", "--corpus", "reddit=1"], "no corpus 'reddit'"),
         (["--from-scratch", "--corpus", "everyday=many"], "'many' is no number"),
         (["--from-scratch", "--corpus", "chatterbot=0"], "nothing to train on"),
+        (["--from-scratch", "--lora-rank", "4"], "An adapter stands beside a model"),
+        (["--from-scratch", "--dtype", "fp16"], "fp16 needs a GPU"),
+        (["--checkpoint", "starter", "--max-turns", "4"], "devjwsong, transfertransfo), not for dialogpt"),
     ],
 )
 def test_a_users_mistake_is_one_line(arguments: list[str], complaint: str, tmp_path: Path) -> None:
@@ -71,6 +74,14 @@ def test_a_users_mistake_is_one_line(arguments: list[str], complaint: str, tmp_p
     assert result.exit_code == 1
     assert complaint in result.output
     assert "Traceback" not in result.output
+
+
+def test_a_place_that_is_no_directory_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    result = CliRunner().invoke(train, ["--out", str(tmp_path / "file"), "--checkpoint", "starter"])
+    assert result.exit_code == 1
+    assert "cannot be written" in result.output
+    assert "Choose another --out" in result.output
 
 
 def test_the_clock_counts_over_resumptions(tmp_path: Path) -> None:

@@ -101,6 +101,13 @@ def test_persona_chat_ends_with_the_true_reply(tmp_path: Path) -> None:
     assert guess_format(path) == source
 
 
+def test_whose_reply_it_is_follows_from_the_history(tmp_path: Path) -> None:
+    path = tmp_path / "personachat_self_original.json"
+    path.write_text(json.dumps({"train": [persona_talk(["hi", "yo"], "nice")]}))
+    (dialogue,) = everything(path, "persona-chat")
+    assert (dialogue.turns, dialogue.bot_opens) == (("hi", "yo", "nice"), True)
+
+
 BLENDED = {
     "personas": [["i am a vegan.", "i have a dog."], ["i like jazz.", "i am tall."]],
     "context_dataset": "wizard_of_wikipedia",

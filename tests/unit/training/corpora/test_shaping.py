@@ -68,6 +68,19 @@ def test_groups_are_copies_near_duplicates_and_shared_situations() -> None:
     assert alone.copy.tolist() == [False, False, False, True, False, False]
 
 
+def test_sharing_a_band_alone_makes_no_group() -> None:
+    """Half alike: many such pairs meet in a band by chance, and their signatures tell them apart."""
+    text = " ".join(talks(1)[0].turns)
+    bands = set(bands_of(signature_of(text)).tolist())
+    changed = (text[:70] + " ".join(talks(1, seed)[0].turns)[70:] for seed in range(1, 500))
+    met = next(other for other in changed if bands & set(bands_of(signature_of(other)).tolist()))
+    assert jaccard(text, met) < 0.7
+    with likeness_on_disk() as collected:
+        for each in (text, met):
+            collected.add(said(each))
+        assert collected.groups().first.tolist() == [0, 1]
+
+
 def test_nothing_has_no_groups() -> None:
     with likeness_on_disk() as collected:
         assert collected.groups(situations=True).first.tolist() == []

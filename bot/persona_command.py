@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _PATH = click.Path(path_type=Path)
 _RANK_OF_OTHERS = 16
-_RATES = {"weights": 3e-4, "adapter": 5e-4}
+_RATES = {"weights": 7e-4, "adapter": 5e-4}
 """Of a whole small model, and of an adapter beside a large one."""
 
 
@@ -73,7 +73,7 @@ def _gap(_context: click.Context, _parameter: click.Parameter, value: str) -> ti
     type=click.IntRange(1, 256),
     help="Train an adapter of this rank beside the base.  [default: all weights of a GPT-2, else 16]",
 )
-@click.option("--epochs", type=click.IntRange(1), default=4, show_default=True, help="Passes over the chat, at most.")
+@click.option("--epochs", type=click.IntRange(1), default=3, show_default=True, help="Passes over the chat, at most.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="End the training after this time.")
 @click.option(
     "--learning-rate",

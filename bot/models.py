@@ -18,8 +18,11 @@ from bot.generator.ranking.ranker import load_ranker
 
 log = logging.getLogger(__name__)
 
-TURNS = 8
-"""Turns that are read where neither config.yaml nor the checkpoint's own chat program sets a limit."""
+TURNS, TOKENS = 8, 256
+"""How much of a talk is read where neither config.yaml nor the checkpoint's own chat program says."""
+
+MOST_TURNS = 100
+"""Turns that are read at most, where the checkpoint's own chat program knows no limit."""
 
 _ROOM = 48
 """Tokens kept free for a reply; a reply that may be longer takes them where the context leaves them."""
@@ -57,21 +60,27 @@ class Models:
         return {name: ranker.revision for (name, _), ranker in self._rankers.items() if ranker is not None}
 
     def settled(self, settings: ChannelSettings) -> ChannelSettings:
-        """The settings, with what they leave to the model filled in."""
-        decoding = settings.decoding.over(self.generator.dialect.habits.decoding)
-        return settings if decoding is settings.decoding else settings.model_copy(update={"decoding": decoding})
-
-    def most_turns(self, settings: ChannelSettings) -> int:
-        """How many turns of a talk are read."""
-        return settings.history.turns or self.generator.dialect.habits.turns or TURNS
+        """The settings, with what they leave to the model filled in: decoding, and how much of a talk is read."""
+        habits, history = self.generator.dialect.habits, settings.history
+        original = settings.decoding.preset == "original"
+        limits = {
+            "turns": history.turns or habits.turns or (MOST_TURNS if original else TURNS),
+            "tokens": history.tokens or (self.generator.context_budget(0) if original else TOKENS),
+        }
+        return settings.model_copy(
+            update={
+                "decoding": settings.decoding.over(habits.decoding),
+                "history": history.model_copy(update=limits),
+            }
+        )
 
     def encode(self, context: Context, settings: ChannelSettings) -> tuple[int, ...]:
-        """The context as token ids, within the budget and with room for the reply."""
+        """The context as token ids, within the budget of settled settings and with room for the reply."""
         decoding = settings.decoding
         room = min(decoding.max_new_tokens, _ROOM)
         if decoding.max_length:  # where both together are short, most of it is the talk's
             room = min(room, max(1, decoding.max_length // 4))
-        budget = min(settings.history.tokens, self.generator.context_budget(room, decoding.max_length))
+        budget = min(settings.history.tokens or TOKENS, self.generator.context_budget(room, decoding.max_length))
         return tuple(self.generator.dialect.encode(context.utterances, max(1, budget), context.persona))
 
     async def generate(self, request: GenerationRequest) -> Sequence[Candidate]:

@@ -18,7 +18,7 @@ from adapters.transcript import Transcript
 from bot.config import Config
 from bot.context import build_context
 from bot.logs import set_up_logging
-from bot.models import Models
+from bot.models import TURNS, Models
 from bot.reply import Ports, compose_reply, turn_seed
 from bot.safety import Moderators
 from storage.records import Line
@@ -45,7 +45,7 @@ async def talk_to_itself(
     settings = models.settled(config.for_channel(HERE))
     moderator = Moderators().of(settings)
     ports = Ports(encode=lambda context: models.encode(context, settings), generate=models.generate, score=models.score)
-    most_turns = models.most_turns(settings)
+    most_turns = settings.history.turns or TURNS
     talk = [Said(SIDES[0], opening or settings.persona.greeting)]
     yield talk[0]
     while len(talk) < turns:

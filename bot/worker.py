@@ -28,7 +28,7 @@ from bot.context import build_context
 from bot.exits import Exit
 from bot.generator.errors import GeneratorError
 from bot.logs import set_up_logging
-from bot.models import Models
+from bot.models import TURNS, Models
 from bot.reload import Handover, LiveConfig
 from bot.reply import Composed, Judged, Ports, compose_reply, turn_seed
 from bot.safety import Moderators
@@ -149,7 +149,7 @@ class Worker:
         config = self._live.current()
         settings = config.for_channel(turn.channel, persona=turn.channel_persona)
         settings = self._models.settled(settings)
-        most_turns = self._models.most_turns(settings)
+        most_turns = settings.history.turns or TURNS
         lines = await self._store.read(turns.transcript, turn, 4 * most_turns)
         context = build_context(lines, settings.persona, most_turns, one_line=self._models.one_line)
         if not context.said:

@@ -282,8 +282,12 @@ class History(Section):
         le=100,
         description="Most turns that the model reads; left out: as many as the checkpoint's own chat program, or 8.",
     )
-    tokens: int = Field(
-        default=256, ge=16, le=4096, description="Most tokens that the model reads; the oldest turns go first."
+    tokens: int | None = Field(
+        default=None,
+        ge=16,
+        le=4096,
+        description="Most tokens that the model reads, the oldest turns going first; left out: 256, or with "
+        "decoding's preset original all that it holds.",
     )
     forget_after: Duration = Field(
         default=12 * _HOUR, ge=_SECOND, description="A conversation that was silent for so long starts anew."

@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import pytest
 
 from bot import worker as worker_module
-from bot.config import RankerHead
+from bot.config import ChannelSettings, RankerHead
 from bot.context import Context
 from bot.generator.candidates import Candidate, GenerationRequest
 from bot.intake import Intake
@@ -34,6 +34,7 @@ class Model:
     """Answers everything at once, unless the text holds `poison` (it raises) or `slow` (it waits for `go_on`)."""
 
     revision: str = "test"
+    one_line: bool = True
     busy_since: float | None = None
     ranker_revisions: Mapping[str, str] = field(default_factory=dict)
     encoded: list[str] = field(default_factory=list)
@@ -50,7 +51,10 @@ class Model:
     def batcher(self) -> "Model":
         return self
 
-    def encode(self, context: Context, max_tokens: int, max_new_tokens: int) -> tuple[int, ...]:
+    def settled(self, settings: ChannelSettings) -> ChannelSettings:
+        return settings
+
+    def encode(self, context: Context, settings: ChannelSettings) -> tuple[int, ...]:
         self.encoded.append(context.said)
         return (len(self.encoded) - 1,)
 

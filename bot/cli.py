@@ -27,11 +27,11 @@ click.UsageError.exit_code = int(Exit.USAGE)
 
 _ELSEWHERE = {
     "bench": "bot.bench",
-    "corpus": "bot.corpus_command",
+    "corpus": "bot.corpus.command",
     "evaluate": "bot.training.evaluate_command",
     "model": "bot.model_commands",
-    "persona": "bot.persona_command",
-    "score": "bot.score",
+    "persona": "bot.personas.command",
+    "score": "bot.scoring.command",
     "train": "bot.training.commands",
     "train-ranker": "bot.training.commands",
 }
@@ -198,7 +198,7 @@ def config_import_gpt2bot(file: Path, out: Path | None, force: bool) -> None:
       banter config import-gpt2bot chatbot.cfg --out config.yaml
     """
     from bot.config import ConfigError
-    from bot.import_gpt2bot import import_gpt2bot, write_import
+    from bot.gpt2bot.conversion import import_gpt2bot, write_import
 
     try:
         imported = import_gpt2bot(file)

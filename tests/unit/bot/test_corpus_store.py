@@ -12,7 +12,7 @@ from adapters.base import Channel, ChannelKind
 from bot.app import prepare_store
 from bot.cli import main
 from bot.config import load_config
-from bot.corpus_store import Consent, pieces_of, read_consent
+from bot.corpus.store import Consent, pieces_of, read_consent
 from bot.training.corpora import jsonl
 from bot.training.errors import TrainingError
 from storage.records import Talk, TalkLine
@@ -130,7 +130,7 @@ def test_those_who_agreed_are_written(config: Path) -> None:
 
 
 def test_an_override_is_explicit_and_logged(config: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, logger="bot.corpus_store"):
+    with caplog.at_level(logging.INFO, logger="bot.corpus.store"):
         assert convert(config, "--without-consent", "--discord").exit_code == 0
     assert written(config) == ["I am Ann", "I am Bob", "I am Eve"]
     overridden = next(record for record in caplog.records if record.message == "training_consent_overridden")

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from bot.cli import main
 from bot.config import Config, ConfigError, load_config
-from bot.import_gpt2bot import Imported, import_gpt2bot
+from bot.gpt2bot.conversion import Imported, import_gpt2bot
 
 TOKEN = "123456789:AAExampleExampleExampleExampleExample"
 GIPHY = "giphySecretGiphySecretGiphySecret"

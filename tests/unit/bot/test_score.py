@@ -10,8 +10,8 @@ from click.testing import CliRunner, Result
 
 from bot.cli import main
 from bot.generator.ranking.ranker import load_ranker
-from bot.score_files import Feedback, read_talks
-from bot.score_stats import statistics_of
+from bot.scoring.files import Feedback, read_talks
+from bot.scoring.stats import statistics_of
 
 PARITY = Path(__file__).parents[2] / "parity" / "dialogrpt"
 UPDOWN = PARITY / "restore" / "updown.pth"

@@ -172,7 +172,7 @@ def test_nothing_of_the_store_is_asked_of_a_file(tmp_path: Path) -> None:
 
 
 def test_the_commands_load_no_torch_before_they_run() -> None:
-    code = "import bot.corpus_command, sys; sys.exit('torch' in sys.modules)"
+    code = "import bot.corpus.command, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -15,7 +15,20 @@ from dotenv import dotenv_values
 from ruamel.yaml import YAML
 
 from bot.config import ConfigError, load_config
-from bot.gpt2bot_file import CHAT, COND, GENERAL, MODEL, PRIOR, WRITING, Gpt2botFile, Place, flag, number, text, whole
+from bot.gpt2bot.settings_file import (
+    CHAT,
+    COND,
+    GENERAL,
+    MODEL,
+    PRIOR,
+    WRITING,
+    Gpt2botFile,
+    Place,
+    flag,
+    number,
+    text,
+    whole,
+)
 
 TOKEN_VARIABLE = "TELEGRAM_BOT_TOKEN"  # noqa: S105 - a name
 

@@ -11,7 +11,7 @@ from bot.generator.formats.registry import open_checkpoint
 from bot.generator.models.base import Prompt
 from bot.generator.ranking.combine import mix
 from bot.generator.search.dialogrpt import Hypothesis, clean_up, dialogrpt_beam, dialogrpt_sampling
-from bot.score_tasks import Judge
+from bot.scoring.tasks import Judge
 
 STEPS = 30
 """Most tokens of a reply in the original."""

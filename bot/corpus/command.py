@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from bot.config.values import parse_duration
-from bot.corpus_merge import merge
+from bot.corpus.merge import merge
 from bot.exits import Exit
 from bot.generator.errors import GeneratorError
 from bot.training.corpora import discord_export
@@ -197,7 +197,7 @@ def clean(
       banter corpus clean rosie.jsonl clean.jsonl --language en
       banter corpus clean rosie.jsonl --dry-run
     """
-    from bot.corpus_rules import moderation_rules
+    from bot.corpus.rules import moderation_rules
     from bot.training.corpora.clean import clean as carry_out
     from bot.training.corpora.clean import length_rule
 
@@ -224,7 +224,7 @@ def _stored(
 ) -> tuple[Iterator[Dialogue], Callable[[], None]]:
     """The bot's own conversations, and what is to be said when they have been read."""
     from bot.config import ConfigError, load_config
-    from bot.corpus_store import consent_from, stored_dialogues
+    from bot.corpus.store import consent_from, stored_dialogues
 
     config_path: Path = context.find_root().obj
     try:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from bot import score_files
 from bot.generator.errors import GeneratorError
+from bot.scoring import files
 
 if TYPE_CHECKING:
-    from bot.score_tasks import Judge, Notes
+    from bot.scoring.tasks import Judge, Notes
 
 _TASKS = ("test", "stats", "eval-human-feedback", "eval-human-vs-rand", "eval-human-vs-machine", "generate", "play")
 _NAMED_AT_MOST = 10
@@ -37,7 +37,7 @@ class _Job:
     search: dict[str, Any]
 
     def judge(self) -> "Judge":
-        from bot.score_tasks import Judge
+        from bot.scoring.tasks import Judge
 
         return Judge.load(self.ranker, self.device)
 
@@ -153,20 +153,20 @@ def score(  # one argument an option
         for text in _DO[task](job):
             out.write(text + "\n")
             out.flush()
-    except (score_files.ScoreFileError, GeneratorError) as error:
+    except (files.ScoreFileError, GeneratorError) as error:
         raise click.ClickException(str(error)) from error
 
 
 def _test(job: _Job) -> Iterator[str]:
-    from bot.score_tasks import Notes, case_report, ranked_lines
+    from bot.scoring.tasks import Notes, case_report, ranked_lines
 
     if job.file.suffix == ".json":
-        cases = score_files.read_cases(job.file)
+        cases = files.read_cases(job.file)
         judge = job.judge()
         reports = [case_report(judge, case) for case in _watched(islice(cases, job.max_lines))]
         yield _pretty({"ranker": job.ranker, "revision": judge.revision, "scoring_cases": reports})
         return
-    tasks = islice(score_files.read_tasks(_plain(job.file)), job.max_lines)
+    tasks = islice(files.read_tasks(_plain(job.file)), job.max_lines)
     notes = Notes()
     for line in _watched(ranked_lines(job.judge(), tasks, job.max_turns, notes)):
         yield json.dumps(line)
@@ -174,15 +174,15 @@ def _test(job: _Job) -> Iterator[str]:
 
 
 def _stats(job: _Job) -> Iterator[str]:
-    from bot.score_stats import statistics_of
+    from bot.scoring.stats import statistics_of
 
-    yield _pretty(statistics_of(islice(score_files.read_ranked(_plain(job.file)), job.max_lines)))
+    yield _pretty(statistics_of(islice(files.read_ranked(_plain(job.file)), job.max_lines)))
 
 
 def _feedback(job: _Job) -> Iterator[str]:
-    from bot.score_stats import pair_accuracy
+    from bot.scoring.stats import pair_accuracy
 
-    pairs = islice(score_files.read_feedback(_plain(job.file)), job.max_lines)
+    pairs = islice(files.read_feedback(_plain(job.file)), job.max_lines)
     yield _pretty(
         pair_accuracy(
             job.judge(),
@@ -196,7 +196,7 @@ def _feedback(job: _Job) -> Iterator[str]:
 
 def _against(fakes: str) -> Callable[[_Job], Iterator[str]]:
     def run(job: _Job) -> Iterator[str]:
-        from bot.score_stats import hits, real_and_fake
+        from bot.scoring.stats import hits, real_and_fake
 
         real, fake = real_and_fake(job.file, fakes, job.max_lines)
         yield _pretty(hits(job.judge(), _watched(list(zip(real, fake, strict=True))), job.max_turns))
@@ -205,9 +205,9 @@ def _against(fakes: str) -> Callable[[_Job], Iterator[str]]:
 
 
 def _generate(job: _Job) -> Iterator[str]:
-    from bot.score_generate import Generation, Search
+    from bot.scoring.generate import Generation, Search
 
-    talks = score_files.read_talks(_plain(job.file))
+    talks = files.read_talks(_plain(job.file))
     judge = job.judge()
     generation = Generation(job.generator, job.device, Search(**job.search))
     for name, turns in _watched(islice(talks, job.max_lines)):
@@ -217,10 +217,10 @@ def _generate(job: _Job) -> Iterator[str]:
 def _play(job: _Job) -> Iterator[str]:
     """A context, replies until an empty line, and again until the input ends."""
     judge = job.judge()
-    click.echo(f"Turns of a context are joined by {score_files.END_OF_TURN}. End with Ctrl-D.", err=True)
+    click.echo(f"Turns of a context are joined by {files.END_OF_TURN}. End with Ctrl-D.", err=True)
     with suppress(EOFError):
         while True:
-            task = score_files.Task(0, _asked("Context: "), ())
+            task = files.Task(0, _asked("Context: "), ())
             while reply := _asked("Reply:   "):
                 scores = judge.scores(judge.logits([(task.turns(job.max_turns), reply)]))
                 yield "  ".join(f"{name} {values[0]:.3f}" for name, values in scores.items())
@@ -247,7 +247,7 @@ _DO: dict[str, Callable[[_Job], Iterator[str]]] = {
 
 def _plain(path: Path) -> Path:
     if path.is_dir():
-        raise score_files.ScoreFileError(f"{path}: this is a directory, the task needs a file.")
+        raise files.ScoreFileError(f"{path}: this is a directory, the task needs a file.")
     return path
 
 

@@ -1,4 +1,4 @@
-"""Rank the replies of `bot.score_files` with one DialogRPT head or an ensemble of them."""
+"""Rank the replies of `bot.scoring.files` with one DialogRPT head or an ensemble of them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from bot.generator.formats.registry import open_checkpoint
 from bot.generator.ranking.base import Pair
 from bot.generator.ranking.ensemble import FINAL, Ensemble, ensemble_file, load_ensemble
 from bot.generator.ranking.head import Head, scores_of
-from bot.score_files import Task
+from bot.scoring.files import Task
 
 LINES_AT_ONCE = 64
 Item = TypeVar("Item")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bot.generator.ranking.head import Head
-from bot.score_files import Feedback, ScoreFileError, Task, read_tasks
-from bot.score_tasks import LINES_AT_ONCE, Judge, Notes, chunks, scored
+from bot.scoring.files import Feedback, ScoreFileError, Task, read_tasks
+from bot.scoring.tasks import LINES_AT_ONCE, Judge, Notes, chunks, scored
 
 FAKES_A_LINE = 9
 """Replies of other lines that stand against the real ones where no file of fakes is given."""

@@ -105,6 +105,9 @@ class Tracer:
         before = list(model.sequence(ids))
         if before != list(ids):
             record["decoder_input_ids"] = before
+            # The one encoder-decoder there is shares its table: the decoder's positions follow the encoder's.
+            first = model.context_limit - model.room(0)
+            record["decoder_position_ids"] = list(range(first, first + len(before)))
         most = max(model.room(0), model.context_limit)
         if not 0 < len(ids) <= most or max(ids) >= model.vocabulary or min(ids) < 0:
             return {**record, "error": f"The model reads 1 to {most} tokens of its vocabulary, not these {len(ids)}."}

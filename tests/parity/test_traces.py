@@ -44,6 +44,14 @@ def test_the_table_has_a_row_for_every_system() -> None:
     assert all(row.count("|") == rows[0].count("|") for row in rows)
 
 
+def test_the_decoders_positions_follow_those_of_the_encoder(tmp_path: Path) -> None:
+    config = read_json(HERE / "pingpong-meena" / "config.json")
+    record = traced(HERE / "pingpong-meena", written(tmp_path, ["안녕"]), "--mode", "greedy")["cases"][0]
+    assert record["position_ids"] == list(range(len(record["input_ids"])))
+    assert record["decoder_input_ids"] == [config["bos_token_id"]]
+    assert record["decoder_position_ids"] == [config["max_encoder_length"]]
+
+
 @pytest.mark.parametrize("system", ["pingpong-gpt", "pingpong-meena"])
 def test_ids_that_a_person_could_not_type_are_traced_as_they_are(system: str, tmp_path: Path) -> None:
     """A recorded case has [SEPT] inside a turn. As text it stays text, so its ids are given instead."""

@@ -165,7 +165,10 @@ def test_what_does_not_fit_is_refused_unless_it_may_be_trimmed(checkpoint: Path,
 
 
 def test_a_context_without_room_for_a_reply_still_shows_its_scores(checkpoint: Path, tmp_path: Path) -> None:
-    case = traced(checkpoint, tmp_path, [{"input_ids": [5, 6, 7], "options": {"max_length": 3}}])["cases"][0]
+    turns = written(tmp_path, [{"input_ids": [5, 6, 7], "options": {"max_length": 3}}])
+    result = run(checkpoint, turns, "--json")
+    assert result.exit_code == Exit.FAILED, "nothing in it was answered"
+    case = json.loads(result.stdout)["cases"][0]
     assert case["logits_last"]["argmax"] >= 0
     assert "no room" in case["greedy"]["error"]
 

@@ -9,12 +9,15 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from bot.generator.decoding import Decoding
-from bot.generator.dialects.base import BOT, IGNORED, Habits, TrainingExample, Utterance
+from bot.generator.dialects.base import BOT, IGNORED, Habits, Manner, TrainingExample, Utterance
 from bot.generator.errors import CheckpointError
 from bot.generator.tokenization.base import TextTokenizer
 from bot.generator.tokenization.chat import ChatTokenizer, Message, Rendered, TemplateRefusal, Token
 
 SYSTEM, USER, ASSISTANT = "system", "user", "assistant"
+
+_MANNER = Manner(penalised="reply")
+"""The persona is part of the context, and a bot must be able to say its own name."""
 _REPLY_TOKENS = 64
 _MOST_REPLY_TOKENS = 1024
 
@@ -46,7 +49,7 @@ class ChatTemplate:
         if not self.stop_ids:
             raise CheckpointError("The checkpoint names no token that ends a reply (eos_token). Add it to config.json.")
         self.banned_ids = self.control_ids - self.stop_ids
-        self.habits = Habits(decoding=_recommended(tokenizer.generation))
+        self.habits = Habits(decoding=_recommended(tokenizer.generation), manner=_MANNER)
 
     def encode(self, utterances: Sequence[Utterance], max_tokens: int, persona: Sequence[str] = ()) -> list[int]:
         """See `Dialect.encode`: the persona is never left out for the sake of the history."""

@@ -106,6 +106,13 @@ def _max_turns(value: Any) -> Translated:
     return {"turns": _whole(value, 2) - 1}
 
 
+def _preset(value: Any) -> Translated:
+    presets = {"original": {}, "banter": Decoding.model_validate({}).model_dump(exclude={"preset"})}
+    if value not in presets:
+        raise ValueError(f"known are {' and '.join(presets)}")
+    return presets[value]
+
+
 def _method(value: Any) -> Translated:
     methods = {"top_p": "sampling", "beam_search": "beam"}
     if value not in methods:
@@ -131,6 +138,7 @@ def _switch(value: Any) -> Translated:
 
 _WORDS: Mapping[str, Callable[[Any], Translated]] = {
     **{name: _as(name) for name in Decoding.model_fields if name != "preset"},
+    "preset": _preset,
     "top_p": _nucleus,
     "turns": _turns,
     "seed": lambda value: {"seed": _whole(value, 0)},

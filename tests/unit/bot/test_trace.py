@@ -173,6 +173,14 @@ def test_a_context_without_room_for_a_reply_still_shows_its_scores(checkpoint: P
     assert "no room" in case["greedy"]["error"]
 
 
+@pytest.mark.parametrize(("preset", "candidates"), [("original", 1), ("banter", 16)])
+def test_a_decoding_section_of_the_configuration_is_understood(
+    checkpoint: Path, tmp_path: Path, preset: str, candidates: int
+) -> None:
+    record = traced(checkpoint, tmp_path, ["hi"], *settings_file(tmp_path, preset=preset, top_k=5))
+    assert (record["decoding"]["candidates"], record["decoding"]["top_k"]) == (candidates, 5)
+
+
 def test_the_listing_shows_ids_scores_and_replies(checkpoint: Path, tmp_path: Path) -> None:
     content = [["hi"], {"user_turns": ["hello"]}, ["x" * 400]]
     result = run(checkpoint, written(tmp_path, content), *settings_file(tmp_path, num_beams=2, max_length=20))

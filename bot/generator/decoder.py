@@ -18,7 +18,7 @@ from bot.generator.dialects.base import Dialect
 from bot.generator.dialects.registry import dialect_named
 from bot.generator.errors import CheckpointError, GenerationFailed
 from bot.generator.formats.base import Checkpoint
-from bot.generator.loading import is_out_of_memory, pick_device, pick_dtype, threads_for
+from bot.generator.loading import check_vocabulary, is_out_of_memory, pick_device, pick_dtype, threads_for
 from bot.generator.models.base import LanguageModel
 from bot.generator.models.registry import load_language_model
 from bot.generator.pulse import Pulse
@@ -51,12 +51,7 @@ class Decoder:
         spoken = _dialect_of(checkpoint, dialect)
         place = pick_device(device)
         model = load_language_model(checkpoint, place, pick_dtype(dtype, place))
-        if model.vocabulary < spoken.vocabulary_size:
-            raise CheckpointError(
-                f"{checkpoint.path}: the tokenizer knows {spoken.vocabulary_size} tokens, the model only "
-                f"{model.vocabulary}. The two come from different checkpoints; copy the tokenizer that belongs to the "
-                "model."
-            )
+        check_vocabulary(checkpoint, spoken.vocabulary_size, model.vocabulary)
         return cls(model, spoken, revision_of(checkpoint.files))
 
     @property

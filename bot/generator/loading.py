@@ -88,6 +88,15 @@ def check_numbers(network: torch.nn.Module, checkpoint: Checkpoint) -> None:
             )
 
 
+def check_vocabulary(checkpoint: Checkpoint, tokens: int, rows: int) -> None:
+    """Raises CheckpointError where the tokenizer knows more tokens than the network has rows for."""
+    if rows < tokens:
+        raise CheckpointError(
+            f"{checkpoint.path}: the tokenizer knows {tokens} tokens, the model only {rows}. The two come from "
+            "different checkpoints; copy the tokenizer that belongs to the model."
+        )
+
+
 def check_fit(family: type[Model], checkpoint: Checkpoint, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Raises CheckpointError where names or shapes of the weights are not those of the network that is configured.
 

@@ -11,7 +11,7 @@ from collections.abc import Container, Sequence
 
 from bot.generator.decoding import Decoding
 from bot.generator.dialects.base import BOT, IGNORED, Habits, TrainingExample, Utterance
-from bot.generator.dialects.speakers import newest, types_by_speaker
+from bot.generator.dialects.speakers import before_each_reply, newest, types_by_speaker
 from bot.generator.errors import CheckpointError
 from bot.generator.tokenization.base import TextTokenizer
 from bot.generator.tokenization.hub import END_OF_TEXT
@@ -102,11 +102,7 @@ class Devjwsong:
 
         A reply that does not fit into `max_tokens` together with the turn before it makes none.
         """
-        made = [
-            self.example(utterances[max(0, n + 1 - max_turns) : n + 1], {BOT}, max_tokens)
-            for n, utterance in enumerate(utterances)
-            if utterance.speaker == BOT
-        ]
+        made = [self.example(part, {BOT}, max_tokens) for part in before_each_reply(utterances, max_turns)]
         return [example for example in made if example.input_ids]
 
     def _turn(self, utterance: Utterance) -> list[int]:

@@ -1,8 +1,8 @@
-"""What layouts share that put a speaker's token before every turn: trimming and token types."""
+"""What layouts share that put a speaker's token before every turn: trimming, lessons and token types."""
 
 from collections.abc import Container, Sequence
 
-from bot.generator.dialects.base import fitting
+from bot.generator.dialects.base import BOT, Utterance, fitting
 
 
 def newest(turns: Sequence[list[int]], max_tokens: int) -> list[list[int]]:
@@ -11,6 +11,15 @@ def newest(turns: Sequence[list[int]], max_tokens: int) -> list[list[int]]:
         last = turns[-1]
         return [[last[0], *last[len(last) - max_tokens + 1 :]]]
     return fitting(turns, max_tokens)
+
+
+def before_each_reply(utterances: Sequence[Utterance], max_turns: int) -> list[Sequence[Utterance]]:
+    """The dialogue up to each turn of the bot, that turn included, of at most `max_turns` turns: one lesson each."""
+    return [
+        utterances[max(0, n + 1 - max_turns) : n + 1]
+        for n, utterance in enumerate(utterances)
+        if utterance.speaker == BOT
+    ]
 
 
 def types_by_speaker(ids: Sequence[int], speakers: Container[int], first: int) -> list[int]:

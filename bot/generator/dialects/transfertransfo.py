@@ -13,10 +13,10 @@ from collections.abc import Container, Sequence
 
 from bot.generator.decoding import Decoding
 from bot.generator.dialects.base import BOT, IGNORED, Habits, TrainingExample, Utterance
-from bot.generator.dialects.speakers import newest, types_by_speaker
+from bot.generator.dialects.speakers import before_each_reply, newest, types_by_speaker
 from bot.generator.errors import CheckpointError
 from bot.generator.tokenization.base import TextTokenizer
-from bot.generator.tokenization.spacing import english_spacing
+from bot.generator.tokenization.spacing import BEFORE_VERSION_3, english_spacing
 
 BEGIN = "<bos>"
 END = "<eos>"
@@ -24,8 +24,6 @@ REPLY = "<speaker1>"
 PERSON = "<speaker2>"
 PAD = "<pad>"
 SPECIAL_TOKENS = (BEGIN, END, REPLY, PERSON, PAD)
-
-_OLD_SPACING = ((" do not", " don't"),)
 
 
 class TransferTransfo:
@@ -88,7 +86,7 @@ class TransferTransfo:
 
     def decode(self, ids: Sequence[int]) -> str:
         """See `Dialect.decode`."""
-        return english_spacing(self._tokenizer.decode(ids), before_not=_OLD_SPACING)
+        return english_spacing(self._tokenizer.decode(ids), before_not=BEFORE_VERSION_3)
 
     def example(
         self,
@@ -125,11 +123,7 @@ class TransferTransfo:
 
         The original's --max_history 2 is 6 turns here: five of history and the reply.
         """
-        made = [
-            self.example(utterances[max(0, n + 1 - max_turns) : n + 1], {BOT}, max_tokens, persona)
-            for n, utterance in enumerate(utterances)
-            if utterance.speaker == BOT
-        ]
+        made = [self.example(part, {BOT}, max_tokens, persona) for part in before_each_reply(utterances, max_turns)]
         return [example for example in made if example.input_ids]
 
     def _before(self, utterances: Sequence[Utterance], max_tokens: int, persona: Sequence[str]) -> list[int]:

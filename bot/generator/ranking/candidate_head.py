@@ -13,16 +13,23 @@ from torch import Tensor
 from transformers import GPT2DoubleHeadsModel, OpenAIGPTDoubleHeadsModel
 
 from bot.generator.checkpoints import revision_of
-from bot.generator.dialects.base import BOT, Utterance
 from bot.generator.dialects.transfertransfo import TransferTransfo
 from bot.generator.errors import CheckpointError
 from bot.generator.formats.base import Architecture, Checkpoint
 from bot.generator.formats.transfertransfo import HEAD, read_all_weights
-from bot.generator.loading import embedding_rows, load_model, pick_device, pick_dtype, threads_for, weights_of
+from bot.generator.loading import (
+    check_vocabulary,
+    embedding_rows,
+    load_model,
+    pick_device,
+    pick_dtype,
+    threads_for,
+    weights_of,
+)
 from bot.generator.ranking.base import Pair
+from bot.generator.ranking.likelihood import speaking
 
 ROWS = 32
-PERSON = 1
 
 DoubleHeads = GPT2DoubleHeadsModel | OpenAIGPTDoubleHeadsModel
 
@@ -59,10 +66,7 @@ class CandidateHead:
         )
         whole = dataclasses.replace(checkpoint, read_weights=lambda: weights)
         model = load_model(family, whole, place, pick_dtype(dtype, place))
-        if embedding_rows(model) < dialect.vocabulary_size:
-            raise CheckpointError(
-                f"{checkpoint.path}: the tokenizer knows more tokens than the model. Copy the right one."
-            )
+        check_vocabulary(checkpoint, dialect.vocabulary_size, embedding_rows(model))
         return cls(model, dialect, name, revision_of(checkpoint.files))
 
     def score(self, pairs: Sequence[Pair], persona: Sequence[str] = ()) -> list[float]:
@@ -77,10 +81,7 @@ class CandidateHead:
         return scores
 
     def _encode(self, turns: Sequence[str], reply: str, persona: Sequence[str]) -> list[int]:
-        talk = [
-            Utterance(PERSON if (len(turns) - number) % 2 else BOT, text.strip()) for number, text in enumerate(turns)
-        ]
-        return self._dialect.answered(talk, reply.strip(), self._limit, persona)
+        return self._dialect.answered(speaking(turns), reply.strip(), self._limit, persona)
 
     @torch.inference_mode()
     def _forward(self, batch: list[list[int]]) -> list[float]:

@@ -14,6 +14,7 @@ from bot.generator.errors import CheckpointError
 from bot.generator.formats.base import Checkpoint, Role
 from bot.generator.formats.microsoft import as_head
 from bot.generator.loading import (
+    check_vocabulary,
     embedding_rows,
     is_out_of_memory,
     load_model,
@@ -51,10 +52,7 @@ class Head:
         model = load_model(GPT2ForSequenceClassification, checkpoint, place, pick_dtype(dtype, place))
         if model.num_labels != 1:
             raise CheckpointError(f"{checkpoint.path}: this head has {model.num_labels} outputs; a ranker has one.")
-        if embedding_rows(model) < dialect.vocabulary_size:
-            raise CheckpointError(
-                f"{checkpoint.path}: the tokenizer knows more tokens than the model. Copy the right one."
-            )
+        check_vocabulary(checkpoint, dialect.vocabulary_size, embedding_rows(model))
         return cls(model, dialect, name, revision_of(checkpoint.files))
 
     def score(self, pairs: Sequence[Pair]) -> list[float]:

@@ -9,7 +9,7 @@ from bot.generator.dialects.base import BOT, IGNORED, Dialect, TrainingExample, 
 from bot.generator.dialects.registry import dialect_named
 from bot.generator.errors import CheckpointError
 from bot.generator.formats.base import Checkpoint
-from bot.generator.loading import is_out_of_memory, pick_device, pick_dtype, threads_for
+from bot.generator.loading import check_vocabulary, is_out_of_memory, pick_device, pick_dtype, threads_for
 from bot.generator.models.causal import CausalModel
 from bot.generator.models.registry import load_language_model
 
@@ -41,10 +41,7 @@ class Likelihood:
             raise CheckpointError(
                 f"{checkpoint.path}: a {checkpoint.architecture} cannot judge replies. Use a GPT-2 for this ranker."
             )
-        if model.vocabulary < dialect.vocabulary_size:
-            raise CheckpointError(
-                f"{checkpoint.path}: the tokenizer knows more tokens than the model. Copy the right one."
-            )
+        check_vocabulary(checkpoint, dialect.vocabulary_size, model.vocabulary)
         return cls(model, dialect)
 
     def log_probs(self, examples: Sequence[TrainingExample]) -> list[float]:

@@ -12,12 +12,10 @@ import numpy as np
 import torch
 
 from bot.generator.models.base import LanguageModel, Prompt
-from bot.generator.tokenization.spacing import english_spacing
+from bot.generator.tokenization.spacing import BEFORE_VERSION_3, english_spacing
 
 SEED = 2020
 """The original starts its random numbers anew with this for every context."""
-
-_OLD_SPACING = ((" do not", " don't"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +30,7 @@ class Hypothesis:
 
 def clean_up(text: str) -> str:
     """English spacing as the original's tokenizer leaves it."""
-    return english_spacing(text, _OLD_SPACING)
+    return english_spacing(text, BEFORE_VERSION_3)
 
 
 @torch.inference_mode()

@@ -1,7 +1,7 @@
 """Tokenizers that the `tokenizers` library reads, and the one safe way to encode what people wrote."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer
@@ -79,13 +79,18 @@ def _broken(text: str, names: Sequence[tuple[int, int]]) -> list[str]:
 
 def load_tokenizer(directory: Path) -> HubTokenizer:
     """Read `tokenizer.json`, or GPT-2's older pair `vocab.json` and `merges.txt`. Raises CheckpointError."""
+    return HubTokenizer(read_backend(directory, _from_vocabulary))
+
+
+def read_backend(directory: Path, from_vocabulary: Callable[[Path, Path], Tokenizer]) -> Tokenizer:
+    """Read `tokenizer.json`, or make a tokenizer of `vocab.json` and `merges.txt`. Raises CheckpointError."""
     whole = directory / "tokenizer.json"
     vocabulary, merges = directory / "vocab.json", directory / "merges.txt"
     try:
         if whole.is_file():
-            return HubTokenizer(Tokenizer.from_file(str(whole)))
+            return Tokenizer.from_file(str(whole))
         if vocabulary.is_file() and merges.is_file():
-            return HubTokenizer(_from_vocabulary(vocabulary, merges))
+            return from_vocabulary(vocabulary, merges)
     except Exception as error:  # the tokenizers library raises bare Exception for a file it cannot read
         raise CheckpointError(f"{directory}: the tokenizer files cannot be read ({error}). Copy them again.") from error
     raise CheckpointError(

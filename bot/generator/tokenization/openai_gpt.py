@@ -13,8 +13,7 @@ from tokenizers.models import BPE
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
-from bot.generator.errors import CheckpointError
-from bot.generator.tokenization.hub import HubTokenizer
+from bot.generator.tokenization.hub import HubTokenizer, read_backend
 
 _UNKNOWN = "<unk>"
 _WORD_END = "</w>"
@@ -36,18 +35,7 @@ class OpenAIGPTTokenizer(HubTokenizer):
 
 def load_openai_gpt_tokenizer(directory: Path) -> OpenAIGPTTokenizer:
     """Read `tokenizer.json`, or `vocab.json` and `merges.txt`; added tokens are not read. Raises CheckpointError."""
-    whole = directory / "tokenizer.json"
-    vocabulary, merges = directory / "vocab.json", directory / "merges.txt"
-    try:
-        if whole.is_file():
-            return OpenAIGPTTokenizer(Tokenizer.from_file(str(whole)))
-        if vocabulary.is_file() and merges.is_file():
-            return OpenAIGPTTokenizer(_from_vocabulary(vocabulary, merges))
-    except Exception as error:  # the tokenizers library raises bare Exception for a file it cannot read
-        raise CheckpointError(f"{directory}: the tokenizer files cannot be read ({error}). Copy them again.") from error
-    raise CheckpointError(
-        f"{directory}: there is no tokenizer. A checkpoint needs tokenizer.json, or vocab.json and merges.txt."
-    )
+    return OpenAIGPTTokenizer(read_backend(directory, _from_vocabulary))
 
 
 def _from_vocabulary(vocabulary: Path, merges: Path) -> Tokenizer:

@@ -16,6 +16,10 @@ _SPACING = (
 )
 
 
+BEFORE_VERSION_3 = ((" do not", " don't"),)
+"""What transformers replaced besides, before its version 3."""
+
+
 def english_spacing(text: str, before_not: Iterable[tuple[str, str]] = ()) -> str:
     """Close up English punctuation and contractions as transformers did by default until its version 5.
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CORPUS_HELP = (
-    "NAME=WEIGHT, repeatable: everyday, chitchat, chatterbot, or PATH:FORMAT for a file of yours (gpt2-chitchat, "
-    "dialogpt, devjwsong and their kinds); 2 reads it twice an epoch, 0.5 half of it."
+    "NAME=WEIGHT, repeatable: everyday, smalltalk, chitchat, chatterbot, or PATH:FORMAT for a file of yours ("
+    "'banter corpus --help' lists the formats); 2 reads it twice an epoch, 0.5 half of it."
 )
 RANKER_CORPUS_HELP = f"{CORPUS_HELP} PATH:dialogrpt: pairs of a better and a worse answer, as DialogRPT trains on them."
 
@@ -54,7 +54,7 @@ RANKER_CORPUS_HELP = f"{CORPUS_HELP} PATH:dialogrpt: pairs of a better and a wor
 @click.option(
     "--max-tokens", type=click.IntRange(8), help="Longest example.  [default: what the model reads; an adapter: 256]"
 )
-@click.option("--dropout", type=click.FloatRange(0, 0.9), help="[default: 0.1; an adapter: 0.05]")
+@click.option("--dropout", type=click.FloatRange(0, 0.9), help="[default: 0.1; an adapter: 0]")
 @run_options(learning_rate=2e-3)
 def train(
     *,

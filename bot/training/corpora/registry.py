@@ -8,9 +8,10 @@ from itertools import chain
 from pathlib import Path
 
 from bot.generator.dialects.base import BOT
-from bot.training.corpora import chatterbot, chitchat, everyday
+from bot.training.corpora import chatterbot, chitchat
 from bot.training.corpora.dialogue import Dialogue
 from bot.training.corpora.files import CorpusFile
+from bot.training.corpora.own import everyday, smalltalk
 from bot.training.corpora.posts import GAP
 from bot.training.errors import TrainingError
 
@@ -29,6 +30,7 @@ class Corpus:
 
 CORPORA = {
     "everyday": Corpus(everyday.training_pass, everyday.held_out, frozenset({BOT}), early=False),
+    "smalltalk": Corpus(smalltalk.training_pass, smalltalk.held_out, frozenset({BOT}), early=False),
     "chitchat": Corpus(chitchat.training_pass, chitchat.held_out, frozenset({BOT, PERSON}), early=True),
     "chatterbot": Corpus(chatterbot.training_pass, chatterbot.held_out, frozenset({BOT, PERSON}), early=True),
 }

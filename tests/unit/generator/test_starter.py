@@ -10,7 +10,7 @@ from bot.generator.decoding import Decoding
 from bot.generator.dialects.base import Utterance
 from bot.generator.engine import Generator, load_generator
 from bot.generator.ranking.ranker import MUTUAL_INFORMATION, load_ranker
-from bot.training.corpora import everyday
+from bot.training.corpora.own import everyday
 from bot.training.negatives import contrasts
 
 OPENINGS = ["hi", "Hello!", "how are you?", "i love pizza", "what films do you like?", "my cat is ill", "work was hard"]

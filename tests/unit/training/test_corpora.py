@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from bot.training.corpora import chatterbot, chitchat, everyday
+from bot.training.corpora import chitchat
 from bot.training.corpora.dialogue import fit_pieces, is_fit, is_held_out
-from bot.training.corpora.registry import corpus_named
+from bot.training.corpora.own import OwnCorpus, everyday, smalltalk
+from bot.training.corpora.registry import CORPORA, corpus_named
+from bot.training.corpora.templates import Template, read_templates
 from bot.training.errors import TrainingError
 
 
@@ -22,23 +24,49 @@ def small_corpus(tmp_path: Path) -> Path:
 
 
 def test_a_slot_is_one_word_throughout_and_numbered_ones_differ(small_corpus: Path) -> None:
-    templates, slots = everyday.read_templates(small_corpus)
+    templates, slots = read_templates(small_corpus)
     for seed in range(20):
-        first, second = templates[0].expand(slots, random.Random(seed)).turns
+        first, second = templates[0].expand(slots, "own", random.Random(seed)).turns
         one, other = first.removeprefix("I am ").rstrip(".").split(" and this is ")
         assert one != other
         assert second == f"Hi {one}, hi {other}!"
 
 
 def test_topics_and_comments_are_read(small_corpus: Path) -> None:
-    templates, slots = everyday.read_templates(small_corpus)
+    templates, slots = read_templates(small_corpus)
     assert [template.topic for template in templates] == ["meeting", "eating"]
-    assert templates[1].expand(slots, random.Random(0)).turns == ("I ate rice.", "Was the rice good?")
+    assert templates[1].expand(slots, "own", random.Random(0)).turns == ("I ate rice.", "Was the rice good?")
+
+
+def test_the_forms_of_a_slot_belong_to_the_same_entry() -> None:
+    slots = {"pet": {"a": ["a cat", "an ox"], "many": ["cats", "oxen"]}}
+    template = Template(("I have {pet.a}.", "{pet.many}! I like {pet.many} more than {pet2.many}."), "", "")
+    seen = {template.expand(slots, "own", random.Random(seed)).turns for seed in range(20)}
+    assert seen == {
+        ("I have a cat.", "Cats! I like cats more than oxen."),
+        ("I have an ox.", "Oxen! I like oxen more than cats."),
+    }
+
+
+def test_an_alternative_is_drawn_at_every_place_and_may_be_nothing() -> None:
+    template = Template(("[so |]i [ate|had] {food}[ lol|]", "[good|fine]."), "", "")
+    seen = {template.expand({"food": ["rice"]}, "own", random.Random(seed)).turns for seed in range(200)}
+    assert len(seen) == 16
+    assert ("so i had rice", "Good.") in seen
+    assert ("i ate rice lol", "Fine.") in seen
+
+
+@pytest.mark.parametrize("place", ["{drink}", "{food.a}", "{pet}", "{pet.two}"])
+def test_a_slot_without_words_is_named_with_its_file_and_dialogue(tmp_path: Path, place: str) -> None:
+    (tmp_path / "slots.json").write_text('{"food": ["rice"], "pet": {"a": ["a cat"]}}')
+    (tmp_path / "1-talks.txt").write_text(f"# lunch\nI like {place}.\nGood.\n")
+    with pytest.raises(TrainingError, match=r"1-talks\.txt: slots\.json has no \{.*lunch.*I like"):
+        read_templates(tmp_path)
 
 
 def test_a_directory_without_a_corpus_is_explained(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"cannot be read.*slots\.json"):
-        everyday.read_templates(tmp_path)
+        read_templates(tmp_path)
 
 
 def test_the_same_seed_reads_the_same_pass_and_another_varies_it() -> None:
@@ -49,20 +77,40 @@ def test_the_same_seed_reads_the_same_pass_and_another_varies_it() -> None:
     assert turns(1) != turns(2)
 
 
-def test_every_everyday_dialogue_ends_with_the_bots_reply() -> None:
-    for dialogue in everyday.training_pass(random.Random(0)):
+@pytest.mark.parametrize("corpus", [everyday, smalltalk], ids=["everyday", "smalltalk"])
+def test_every_dialogue_of_ours_is_filled_and_ends_with_the_bots_reply(corpus: OwnCorpus) -> None:
+    for dialogue in corpus.training_pass(random.Random(0)):
         assert len(dialogue.turns) % 2 == 0
         assert all(dialogue.turns)
-        assert "{" not in "".join(dialogue.turns)
+        assert not set("{}[]|") & set("".join(dialogue.turns))
 
 
-@pytest.mark.parametrize("corpus", [everyday, chatterbot], ids=["everyday", "chatterbot"])
-def test_what_is_held_out_is_never_trained_on(corpus: object) -> None:
-    assert isinstance(corpus, type(everyday))
+@pytest.mark.parametrize("name", ["everyday", "smalltalk", "chatterbot"])
+def test_what_is_held_out_is_never_trained_on(name: str) -> None:
+    corpus = CORPORA[name]
     trained = {"\n".join(d.turns).lower() for d in corpus.training_pass(random.Random(0))}
     held_out = ["\n".join(d.turns).lower() for d in corpus.held_out()]
     assert len(held_out) >= 5
     assert not trained & set(held_out)
+
+
+def test_what_one_corpus_of_ours_holds_out_the_other_does_not_teach(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for directory in (first, second):
+        directory.mkdir()
+        (directory / "slots.json").write_text("{}")
+    talks = [f"Hi {n}!\nHello {n}." for n in range(400)]
+    (first / "1.txt").write_text("\n\n".join(talks))
+    (second / "1.txt").write_text("\n\n".join(f"hi {n}\n[Hello|hello] {n}!" for n in range(400)))
+    held_out = {dialogue.turns[0] for dialogue in OwnCorpus(first).held_out()}
+    assert held_out
+    taught = "\n".join(
+        turn
+        for dialogue in OwnCorpus(second, apart_from=OwnCorpus(first)).training_pass(random.Random(0))
+        for turn in dialogue.turns
+    )
+    assert "hi 3\n" in taught + "\n"
+    assert not [turn for turn in held_out if f"{turn.rstrip('!').lower()}\n" in taught + "\n"]
 
 
 def test_about_one_dialogue_in_fifty_is_held_out() -> None:

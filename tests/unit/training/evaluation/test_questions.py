@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bot.training.corpora.dialogue import Dialogue
+from bot.training.corpora.own import everyday
 from bot.training.errors import TrainingError
 from bot.training.evaluation.questions import Question, questions_of, read_exam, rivals
 
@@ -44,9 +45,7 @@ def test_rivals_come_from_the_whole_corpus_however_few_are_asked() -> None:
 
 
 def test_nothing_held_out_is_trained_on() -> None:
-    from bot.training.corpora.everyday import training_pass
-
-    trained = {turns for dialogue in training_pass(random.Random(0)) for turns in [dialogue.turns]}
+    trained = {turns for dialogue in everyday.training_pass(random.Random(0)) for turns in [dialogue.turns]}
     assert not any(
         (*one.context, reply) in trained
         for one in read_exam("everyday", 0, 0).questions

@@ -1,11 +1,13 @@
 """`banter corpus`: look at, convert, divide and clean what models are trained on. Imports no torch."""
 
 import json
+import random
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +219,56 @@ def clean(
         click.echo(json.dumps(done.report(), indent=2))
         return
     click.echo("\n".join(_table(done.report())))
+
+
+@corpus.command("answer")
+@click.argument("source", metavar="SRC")
+@click.argument("out", type=_FILE)
+@click.option("--checkpoint", default="smollm2", show_default=True, help="Who answers.")
+@click.option("--dialogues", type=click.IntRange(1), help="So many of them at most.  [default: all]")
+@click.option("--turns", type=click.IntRange(1), default=4, show_default=True, help="What is read of a dialogue.")
+@click.option("--temperature", type=click.FloatRange(0.01, 5), default=0.7, show_default=True)
+@click.option("--persona", multiple=True, help="A sentence that the model is told about itself, repeatable.")
+@click.option("--dtype", default="auto", show_default=True, help="float32, bfloat16 or float16.")
+@click.option("--seed", type=int, default=0, show_default=True)
+def answer(
+    *,
+    source: str,
+    out: Path,
+    checkpoint: str,
+    dialogues: int | None,
+    turns: int,
+    temperature: float,
+    persona: tuple[str, ...],
+    dtype: str,
+    seed: int,
+) -> None:
+    """Let a model answer what people wrote in a corpus, for a smaller one to learn from.
+
+    Of every dialogue of the training part one turn is answered; what stood behind it goes. Only the answer is learned
+    in training, its context is not. Look at the result, and let 'banter corpus clean' take out what must not be said.
+
+    \b
+    Examples:
+      banter corpus answer chitchat taught.jsonl --persona "My name is Banter." --dialogues 8000
+      banter corpus clean taught.jsonl clean.jsonl --language en --max-words 30
+    """
+    from bot.generator.engine import load_generator
+    from bot.training.corpora.jsonl import line_of
+    from bot.training.corpora.output import whole_file
+    from bot.training.corpora.registry import corpus_named
+    from bot.training.teacher import Teaching, answered
+
+    teaching = Teaching(turns=turns, temperature=temperature, persona=persona, seed=seed)
+    with _reported(), whole_file(out) as file:
+        corpus = corpus_named(source)
+        teacher = load_generator(checkpoint, dtype=dtype)
+        asked = islice(corpus.training_pass(random.Random(seed)), dialogues)
+        try:
+            for made in _progress(answered(asked, teacher, teaching, corpus.answered_speakers)):
+                file.write(line_of(made))
+        except KeyboardInterrupt as error:
+            raise TrainingError("Stopped.") from error
 
 
 def _stored(

@@ -27,6 +27,11 @@ class Corpus:
     learned_speakers: frozenset[int]
     early: bool
 
+    @property
+    def answered_speakers(self) -> frozenset[int]:
+        """Whose turns a teacher answers: everybody's between people, but not what the bot itself says."""
+        return frozenset({BOT, PERSON}) if PERSON in self.learned_speakers else frozenset({PERSON})
+
 
 CORPORA = {
     "everyday": Corpus(everyday.training_pass, everyday.held_out, frozenset({BOT}), early=False),

@@ -13,6 +13,7 @@ from transformers.utils import logging as library_logging
 
 from bot.generator import smollm2
 from bot.generator.candidates import GenerationRequest
+from bot.generator.checkpoints import STARTER
 from bot.generator.decoder import Decoder
 from bot.generator.dialects.base import BOT, Utterance
 from bot.generator.engine import load_generator
@@ -33,7 +34,7 @@ NEW_TOKENS = 24
 
 @pytest.fixture(scope="module")
 def generator() -> Decoder:
-    found = load_generator(smollm2.NAME)
+    found = load_generator(str(smollm2.smollm2_file()))
     assert isinstance(found, Decoder)
     return found
 
@@ -118,10 +119,18 @@ def test_greedy_replies_are_those_of_the_library_and_a_batch_changes_none(
 
 
 def test_it_says_what_it_is() -> None:
-    found = open_checkpoint(smollm2.NAME)
+    found = open_checkpoint(str(smollm2.smollm2_file()))
     assert (found.system, found.dialect, found.architecture) == ("gguf", "chat-template", "causal")
     assert found.config["max_position_embeddings"] == 8192
     assert found.files == (smollm2.smollm2_file(),)
+
+
+def test_by_its_name_it_stands_beside_the_adapter_that_ships() -> None:
+    found = open_checkpoint(smollm2.NAME)
+    assert found.path == STARTER / smollm2.NAME
+    assert smollm2.smollm2_file() in found.files
+    assert "it was told about itself: My name is Banter." in found.notes
+    assert sum(file.stat().st_size for file in found.path.iterdir()) < 10_000_000
 
 
 def test_finding_it_runs_nothing_of_the_package() -> None:
@@ -146,7 +155,7 @@ def test_it_answers_in_the_terminal(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(json.dumps(settings))  # JSON is YAML, too
     done = subprocess.run(
         [sys.executable, "-m", "bot", "--config", str(tmp_path / "config.yaml"), "chat"],
-        input="What is the capital of France?\n",
+        input="Hi! What's your name?\n",
         capture_output=True,
         text=True,
         check=False,
@@ -154,4 +163,4 @@ def test_it_answers_in_the_terminal(tmp_path: Path) -> None:
         timeout=110,
     )
     assert done.returncode == 0, done.stderr
-    assert "Paris" in done.stdout
+    assert "I'm Banter" in done.stdout

@@ -37,7 +37,7 @@ class Decoding(BaseModel):
         description="Nucleus sampling: the likeliest tokens up to this much probability; 1 turns this off.",
     )
     repetition_penalty: float = Field(
-        default=1.1,
+        default=1.0,
         ge=0.5,
         le=5.0,
         description="Above 1 makes words that were already said less likely (CTRL); 1 is off.",

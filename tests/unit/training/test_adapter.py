@@ -149,9 +149,9 @@ def test_an_adapter_beside_an_adapter_is_refused(adapters: dict[str, Path], talk
 def test_smollm2_is_our_adapter_where_one_ships_and_its_own_base_is_the_model_alone(
     adapters: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(checkpoints, "STARTER", tmp_path)
     assert open_checkpoint("smollm2").path == smollm2_file()
     changed(adapters["llama"], tmp_path / "smollm2", base_model_name_or_path="smollm2")
-    monkeypatch.setattr(checkpoints, "STARTER", tmp_path)
     found = open_checkpoint("smollm2")
     assert found.path == tmp_path / "smollm2"
     assert smollm2_file() in found.files

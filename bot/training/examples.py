@@ -118,10 +118,6 @@ def examples_of(
 ) -> Sequence[TrainingExample]:
     """What the family's own training makes of a dialogue: one example, one a reply, or what the weights ask for."""
     utterances = utterances_of(dialogue)
-    if dialogue.weights is not None and not isinstance(dialect, DialoGPT):
-        # Only DialoGPT weighs turns; elsewhere those are learned who say something that weighs.
-        weighing = {utterance.speaker for utterance, weight in zip(utterances, dialogue.weights, strict=True) if weight}
-        learned_speakers = {speaker for speaker in weighing if speaker in learned_speakers}
     if lesson.reverse:
         utterances, learned_speakers = utterances[::-1], _EVERYBODY
     if isinstance(dialect, Devjwsong):

@@ -8,10 +8,8 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from bot.generator.dialects.base import BOT, IGNORED, Dialect, Utterance
-from bot.generator.dialects.chat_template import ChatTemplate
 from bot.generator.dialects.dialogpt import DialoGPT
 from bot.generator.dialects.transfertransfo import BEGIN, END, REPLY, TransferTransfo
-from bot.generator.tokenization.chat import ChatTokenizer
 from bot.generator.tokenization.hub import HubTokenizer
 from bot.training.corpora.dialogue import Dialogue
 from bot.training.corpora.registry import CORPORA, PERSON, Corpus
@@ -27,7 +25,6 @@ from bot.training.examples import (
     utterances_of,
 )
 from bot.training.tokenizer import train_tokenizer
-from tests.parity.chat_models import tokenizer
 
 DIALECT = DialoGPT(HubTokenizer(train_tokenizer(["hello there, how are you today?", "i am fine"] * 5, 280)))
 
@@ -160,16 +157,3 @@ def test_a_dialogues_own_persona_follows_the_given_one() -> None:
 def test_the_bot_may_open_a_dialogue() -> None:
     speakers = [utterance.speaker for utterance in utterances_of(Dialogue(("a", "b"), "test", bot_opens=True))]
     assert speakers == [BOT, PERSON]
-
-
-def test_a_side_that_weighs_nothing_is_not_learned_in_a_chat_model_either() -> None:
-    dialect = ChatTemplate(ChatTokenizer(tokenizer("chatml"), {}))
-
-    def learned(weights: tuple[float, ...] | None) -> str:
-        talk = Dialogue(("hello", "i am fine", "how are you", "i like dogs"), "test", weights=weights)
-        made = encode_dialogues(dialect, [talk], CORPORA["chatterbot"], 100, random.Random(0))
-        return " ".join(dialect.decode([int(label) for label in one.labels if label != IGNORED]) for one in made)
-
-    assert "how are you" in learned(None)
-    assert "how are you" not in learned((0, 1, 0, 1))
-    assert "i like dogs" in learned((0, 1, 0, 1))

@@ -132,6 +132,15 @@ class BanterProcess:
         with sqlite3.connect(f"file:{self.database}?mode=ro", uri=True) as connection:
             return connection.execute(query).fetchall()
 
+    async def wait_for_rows(self, query: str, expected: list[tuple[Any, ...]], within: float = 20.0) -> None:
+        """A post is seen a moment before it is noted. Fails with what the database says at the end."""
+        try:
+            async with asyncio.timeout(within):
+                while self.rows(query) != expected:
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            assert self.rows(query) == expected
+
     def workers(self) -> list[int]:
         """Process ids of the worker children that are alive."""
         return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]

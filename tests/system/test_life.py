@@ -98,7 +98,7 @@ async def test_killed_while_the_reply_is_written_it_answers_once_after_the_resta
         await bot.restart()
         os.kill(worker, signal.SIGKILL)  # a stopped process cannot end by itself
         await telegram.wait_for_sent(2, within=60)
-        assert bot.rows("select count(*) from turns where state = 'replied'") == [(2,)]
+        await bot.wait_for_rows("select count(*) from turns where state = 'replied'", [(2,)])
         assert len(telegram.sent) == 2
 
 

@@ -6,16 +6,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bot.generator.candidates import GenerationRequest
 from bot.generator.decoding import Decoding
 from bot.generator.dialects.base import BOT, Utterance
 from bot.generator.engine import Generator
 from bot.training.corpora.dialogue import Dialogue
 from bot.training.examples import utterances_of
+from bot.training.written import ROWS, written
 
 log = logging.getLogger(__name__)
 
-_ROWS = 64
 _CONTEXT_TOKENS = 80
 _SAME = 0.5
 """From this share of common words on, a generated reply is too near the real one to be called wrong."""
@@ -103,21 +102,14 @@ def among_ten(dialogues: Sequence[Dialogue], rng: random.Random) -> list[Contras
 
 def with_generated(found: Sequence[Contrast], generator: Generator, rng: random.Random) -> list[Contrast]:
     """Add the generator's own reply to each context, where it is not nearly the real one."""
-    longest = min(_CONTEXT_TOKENS, generator.context_budget(_SAMPLING.max_new_tokens))
-    contexts = [tuple(generator.dialect.encode(contrast.context, longest)) for contrast in found]
-    by_length = sorted(range(len(found)), key=lambda number: len(contexts[number]))
     harder: dict[int, Contrast] = {}
-    for start in range(0, len(found), _ROWS):
-        part = by_length[start : start + _ROWS]  # of about equal length, or the short ones are mostly padding
-        requests = [
-            GenerationRequest(input_ids=contexts[number], decoding=_SAMPLING, seed=rng.getrandbits(63))
-            for number in part
-        ]
-        for number, candidates in zip(part, generator.generate(requests), strict=True):
-            contrast = found[number]
-            texts = [c.text for c in candidates if c.text and _overlap(c.text, contrast.reply) < _SAME]
-            harder[number] = replace(contrast, machine=tuple(texts))
-        log.info("wrong_replies_generated", extra={"done": len(harder), "of": len(found)})
+    talks = [contrast.context for contrast in found]
+    for number, candidates in written(talks, generator, _SAMPLING, rng, most_tokens=_CONTEXT_TOKENS):
+        contrast = found[number]
+        texts = [c.text for c in candidates if c.text and _overlap(c.text, contrast.reply) < _SAME]
+        harder[number] = replace(contrast, machine=tuple(texts))
+        if len(harder) % ROWS == 0 or len(harder) == len(found):
+            log.info("wrong_replies_generated", extra={"done": len(harder), "of": len(found)})
     return [harder[number] for number in range(len(found))]
 
 

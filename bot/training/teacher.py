@@ -7,14 +7,11 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from bot.generator.candidates import GenerationRequest
 from bot.generator.decoding import Decoding
 from bot.generator.engine import Generator
 from bot.training.corpora.dialogue import Dialogue
 from bot.training.examples import utterances_of
-
-ROWS = 48
-"""Contexts that are answered together."""
+from bot.training.written import ROWS, written
 
 _SORTED = 8 * ROWS
 """Contexts that are put in order of their length first, or the short ones are mostly padding."""
@@ -78,19 +75,12 @@ def _replies(
         repetition_penalty=1.0,
         no_repeat_ngram=0,
     )
-    longest = min(_CONTEXT_TOKENS, teacher.context_budget(decoding.max_new_tokens))
-    contexts = [tuple(teacher.dialect.encode(utterances_of(one), longest, teaching.persona)) for one in asked]
-    by_length = sorted(range(len(asked)), key=lambda number: len(contexts[number]))
-    for start in range(0, len(asked), ROWS):
-        part = by_length[start : start + ROWS]
-        requests = [
-            GenerationRequest(input_ids=contexts[number], decoding=decoding, seed=rng.getrandbits(63))
-            for number in part
-        ]
-        for number, candidates in zip(part, teacher.generate(requests), strict=True):
-            text = " ".join(candidates[0].text.split()) if candidates and candidates[0].finished else ""
-            if text:
-                yield _completed(asked[number], text)
+    talks = [utterances_of(one) for one in asked]
+    replies = written(talks, teacher, decoding, rng, most_tokens=_CONTEXT_TOKENS, persona=teaching.persona)
+    for number, candidates in replies:
+        text = " ".join(candidates[0].text.split()) if candidates and candidates[0].finished else ""
+        if text:
+            yield _completed(asked[number], text)
 
 
 def _completed(asked: Dialogue, reply: str) -> Dialogue:

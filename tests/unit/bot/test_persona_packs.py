@@ -132,9 +132,9 @@ def test_an_adapter_stands_beside_the_model_that_the_manifest_names(pack: Path) 
     weights(pack, base_model_name_or_path="smollm2")
     write_sums(pack)
     assert verify(pack) == own
-    (pack / "model/adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "/home/me/model"}))
+    (pack / "model/adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "/models/rosie"}))
     write_sums(pack)
-    with pytest.raises(PersonaError, match="says /home/me/model"):
+    with pytest.raises(PersonaError, match="says /models/rosie"):
         verify(pack)
 
 
